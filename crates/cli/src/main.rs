@@ -1,0 +1,2 @@
+//! `greenroom`: the whole house in one program.
+fn main() {}

@@ -1,0 +1,119 @@
+//! Money as integers: credits in millionths, dollars in trillionths.
+//!
+//! One credit is $0.10 of actual cost (specification of credits, B1). The database holds
+//! `numeric(20,6)` credits and `numeric(20,12)` dollars; SQL converts at its edge with
+//! `(col * 1000000)::bigint`. Nothing here is ever a float.
+
+use std::fmt;
+
+/// An amount of credits in millionths of a credit; negative for refunds and expiries.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    sqlx::Type,
+)]
+#[serde(transparent)]
+#[sqlx(transparent)]
+pub struct MicroCredits(pub i64);
+
+impl MicroCredits {
+    /// No credits.
+    pub const ZERO: Self = Self(0);
+
+    /// Returns a whole number of credits.
+    pub const fn whole(credits: i64) -> Self {
+        Self(credits * 1_000_000)
+    }
+}
+
+impl fmt::Display for MicroCredits {
+    /// Writes all six decimals, without trailing zeros: `12.5`, `-0.000001`, `3`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let (whole, rest) = (
+            self.0.unsigned_abs() / 1_000_000,
+            self.0.unsigned_abs() % 1_000_000,
+        );
+        if rest == 0 {
+            return write!(f, "{sign}{whole}");
+        }
+        let decimals = format!("{rest:06}");
+        write!(f, "{sign}{whole}.{}", decimals.trim_end_matches('0'))
+    }
+}
+
+/// An amount of US dollars in trillionths of a dollar (12 decimals).
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    sqlx::Type,
+)]
+#[serde(transparent)]
+#[sqlx(transparent)]
+pub struct Dollars(pub i64);
+
+impl Dollars {
+    /// No dollars.
+    pub const ZERO: Self = Self(0);
+
+    /// Returns what this cost is in credits, rounded up to the next millionth: never below the cost.
+    pub const fn credits_rounded_up(self) -> MicroCredits {
+        // $0.10 is a credit, so a micro-credit is 1e-7 dollars: 100,000 trillionths.
+        const PER_MICRO_CREDIT: i64 = 100_000;
+        let down = self.0.div_euclid(PER_MICRO_CREDIT);
+        MicroCredits(if self.0.rem_euclid(PER_MICRO_CREDIT) == 0 {
+            down
+        } else {
+            down + 1
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credits_print_exactly() {
+        for (micro, text) in [
+            (0, "0"),
+            (12_500_000, "12.5"),
+            (-1, "-0.000001"),
+            (3_000_000, "3"),
+            (-1_500_000, "-1.5"),
+        ] {
+            assert_eq!(MicroCredits(micro).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn cost_rounds_up_once() {
+        assert_eq!(Dollars(0).credits_rounded_up(), MicroCredits(0));
+        assert_eq!(Dollars(1).credits_rounded_up(), MicroCredits(1));
+        assert_eq!(Dollars(100_000).credits_rounded_up(), MicroCredits(1));
+        assert_eq!(Dollars(100_001).credits_rounded_up(), MicroCredits(2));
+        // $0.10 is one credit.
+        assert_eq!(
+            Dollars(100_000_000_000).credits_rounded_up(),
+            MicroCredits::whole(1)
+        );
+    }
+}
