@@ -1,0 +1,196 @@
+-- Comments of every platform, and what people and workflows do with them.
+
+create table public.workflows (
+    id uuid primary key default gen_random_uuid(),
+    user_id uuid not null references public.users on delete cascade,
+    name text not null,
+    description text,
+    trigger_type text not null,
+    trigger_config jsonb not null default '{}',
+    action_type text not null,
+    action_config jsonb not null default '{}',
+    is_active boolean not null default true,
+    created_at timestamptz not null default greenroom.now(),
+    updated_at timestamptz not null default greenroom.now()
+);
+comment on table public.workflows is 'owner: comments. When this happens to a comment, do that.';
+create index workflows_user on public.workflows (user_id, created_at desc);
+
+-- A comment without a sentiment is the request to read it: there is no other message. So enrichment
+-- columns have no default, and an edited text sets them back to NULL.
+create table public.youtube_comments (
+    id uuid primary key default gen_random_uuid(),
+    video_id uuid not null,   -- references youtube_videos, which youtube adds
+    comment_id text not null,
+    author_name text,
+    author_channel_id text,
+    content text not null,
+    published_at timestamptz not null,
+    like_count integer not null default 0,
+    reply_count integer not null default 0,
+    parent_comment_id text,
+    is_channel_owner_comment boolean not null default false,
+    hearted_by_owner boolean,
+    liked_by_owner boolean,
+    replied_at timestamptz,
+    response_text text,
+    sentiment text,
+    priority_score integer,
+    categories text[],
+    detected_keywords text[],
+    language text,
+    status text not null default 'unread',
+    tags text[] not null default '{}',
+    assigned_to_user_id uuid references public.users on delete set null,
+    internal_notes text,
+    workflow_id uuid references public.workflows on delete set null,
+    workflow_action text,
+    created_at timestamptz not null default greenroom.now(),
+    updated_at timestamptz not null default greenroom.now(),
+    connection_id uuid references public.youtube_connections on delete cascade,
+    platform_updated_at timestamptz,
+    moderation_status text,
+    deleted_at timestamptz,
+    constraint youtube_comments_comment_id_key unique (comment_id),
+    constraint sentiment_is_known check (sentiment in ('positive', 'negative', 'neutral')),
+    constraint priority_in_range check (priority_score between 1 and 100),
+    constraint status_is_known check (status in ('unread', 'read', 'answered', 'ignored')),
+    constraint counts_not_negative check (like_count >= 0 and reply_count >= 0),
+    constraint not_its_own_parent check (parent_comment_id <> comment_id)
+);
+comment on table public.youtube_comments is
+    'owner: comments. A comment under a video: what YouTube says (a sync writes it), what we read in it, and what people do with it (a sync never touches that).';
+comment on column public.youtube_comments.video_id is 'The row of youtube_videos, not YouTube''s own id.';
+comment on column public.youtube_comments.connection_id is 'The connection that brought it: fairness, inbox, row security.';
+comment on column public.youtube_comments.parent_comment_id is 'YouTube''s id of the top comment. No foreign key: a reply may be stored before its parent.';
+comment on column public.youtube_comments.hearted_by_owner is 'NULL: no version of the API tells.';
+comment on column public.youtube_comments.replied_at is 'Of the earliest reply by the owner in this thread, with response_text.';
+comment on column public.youtube_comments.sentiment is 'NULL asks for enrichment.';
+comment on column public.youtube_comments.priority_score is '1 to 100; age is left out and added when the inbox orders, so nothing is rewritten daily.';
+comment on column public.youtube_comments.deleted_at is 'When YouTube was twice seen without it.';
+
+create table public.instagram_comments (
+    id uuid primary key default gen_random_uuid(),
+    media_id uuid not null,   -- references instagram_media, which instagram adds
+    comment_id text not null,
+    username text,
+    user_id text,
+    text text not null,
+    timestamp timestamptz not null,
+    like_count integer not null default 0,
+    parent_comment_id text,
+    is_hidden boolean not null default false,
+    sentiment text,
+    priority_score integer,
+    categories text[],
+    detected_keywords text[],
+    language text,
+    status text not null default 'unread',
+    tags text[] not null default '{}',
+    assigned_to_user_id uuid references public.users on delete set null,
+    internal_notes text,
+    workflow_id uuid references public.workflows on delete set null,
+    workflow_action text,
+    replied_at timestamptz,
+    response_text text,
+    created_at timestamptz not null default greenroom.now(),
+    updated_at timestamptz not null default greenroom.now(),
+    connection_id uuid references public.instagram_connections on delete cascade,
+    is_owner_comment boolean not null default false,
+    deleted_at timestamptz,
+    constraint instagram_comments_comment_id_key unique (comment_id),
+    constraint sentiment_is_known check (sentiment in ('positive', 'negative', 'neutral')),
+    constraint priority_in_range check (priority_score between 1 and 100),
+    constraint status_is_known check (status in ('unread', 'read', 'answered', 'ignored')),
+    constraint counts_not_negative check (like_count >= 0),
+    constraint not_its_own_parent check (parent_comment_id <> comment_id)
+);
+comment on table public.instagram_comments is
+    'owner: comments. A comment under a post or reel; the same rules as youtube_comments.';
+comment on column public.instagram_comments.user_id is 'Instagram''s id of the commenter, nobody of ours.';
+comment on column public.instagram_comments.is_owner_comment is 'Written by the connected account itself.';
+comment on column public.instagram_comments.sentiment is 'NULL asks for enrichment.';
+comment on column public.instagram_comments.replied_at is 'Of the earliest reply by the account in this thread, with response_text.';
+
+create index youtube_comments_video on public.youtube_comments (video_id, published_at desc);
+create index instagram_comments_media on public.instagram_comments (media_id, timestamp desc);
+-- The inbox of a connection, newest first.
+create index youtube_comments_inbox on public.youtube_comments (connection_id, published_at desc);
+create index instagram_comments_inbox on public.instagram_comments (connection_id, timestamp desc);
+-- What is still to be read; small when all is read.
+create index youtube_comments_unread_by_us on public.youtube_comments (connection_id, published_at desc)
+    where sentiment is null;
+create index instagram_comments_unread_by_us on public.instagram_comments (connection_id, timestamp desc)
+    where sentiment is null;
+-- The earliest reply of the owner in a thread, and the thread itself.
+create index youtube_comments_thread on public.youtube_comments (parent_comment_id, published_at)
+    where parent_comment_id is not null;
+create index instagram_comments_thread on public.instagram_comments (parent_comment_id, timestamp)
+    where parent_comment_id is not null;
+create index youtube_comments_assigned on public.youtube_comments (assigned_to_user_id)
+    where assigned_to_user_id is not null;
+create index instagram_comments_assigned on public.instagram_comments (assigned_to_user_id)
+    where assigned_to_user_id is not null;
+create index youtube_comments_workflow on public.youtube_comments (workflow_id) where workflow_id is not null;
+create index instagram_comments_workflow on public.instagram_comments (workflow_id) where workflow_id is not null;
+
+create table public.interaction_views (
+    id uuid primary key default gen_random_uuid(),
+    user_id uuid not null references public.users on delete cascade,
+    name text not null,
+    filters jsonb not null default '{}',
+    created_at timestamptz not null default greenroom.now(),
+    updated_at timestamptz not null default greenroom.now()
+);
+comment on table public.interaction_views is 'owner: comments. A saved selection of the inbox.';
+create unique index interaction_views_name_once on public.interaction_views (user_id, lower(name));
+
+create table public.interaction_analytics (
+    id uuid primary key default gen_random_uuid(),
+    user_id uuid not null references public.users on delete cascade,
+    view_id uuid references public.interaction_views on delete cascade,
+    date date not null,
+    hour integer,
+    total_interactions integer not null default 0,
+    total_replied integer not null default 0,
+    total_archived integer not null default 0,
+    total_spam integer not null default 0,
+    comments_count integer,
+    dms_count integer,
+    mentions_count integer,
+    urgent_count integer not null default 0,
+    important_count integer not null default 0,
+    positive_count integer not null default 0,
+    negative_count integer not null default 0,
+    neutral_count integer not null default 0,
+    avg_response_time_minutes integer,
+    response_rate numeric,
+    sales_count integer,
+    collab_opportunities integer,
+    revenue numeric(14, 2),
+    constraint interaction_analytics_once unique nulls not distinct (user_id, view_id, date, hour),
+    constraint hour_in_range check (hour between 0 and 23)
+);
+comment on table public.interaction_analytics is
+    'owner: comments. Counts of a day, or of an hour of it; no interaction, no row.';
+comment on column public.interaction_analytics.hour is 'NULL is the whole day.';
+comment on column public.interaction_analytics.view_id is 'NULL is everything.';
+create index interaction_analytics_view on public.interaction_analytics (view_id) where view_id is not null;
+
+create table public.response_templates (
+    id uuid primary key default gen_random_uuid(),
+    location_id uuid not null references public.locations on delete cascade,
+    name text not null,
+    category text,
+    template_text text not null,
+    placeholders text[] not null default '{}',
+    usage_count integer not null default 0,
+    created_by_id uuid references public.users on delete set null,
+    created_at timestamptz not null default greenroom.now(),
+    updated_at timestamptz not null default greenroom.now(),
+    constraint usage_not_negative check (usage_count >= 0)
+);
+comment on table public.response_templates is 'owner: comments. A prepared answer, in a location''s voice.';
+create index response_templates_location on public.response_templates (location_id, name);
+create index response_templates_created_by on public.response_templates (created_by_id)
+    where created_by_id is not null;
