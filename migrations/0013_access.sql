@@ -10,9 +10,11 @@ declare
     stranger text;
 begin
     begin
-        create role greenroom_app nologin;
+        if not exists (select from pg_roles where rolname = 'greenroom_app') then
+            create role greenroom_app nologin;
+        end if;
     exception
-        -- A cluster has one set of roles: another database, or another migration at this moment, made it.
+        -- A cluster has one set of roles: the migration of another database made it at this moment.
         when duplicate_object or unique_violation then null;
         when insufficient_privilege then
             raise notice 'role greenroom_app may not be created here: work as the owner, or have it created before migrating';
