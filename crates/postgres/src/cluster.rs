@@ -1,0 +1,478 @@
+//! A server that several processes share and that goes away by itself.
+//!
+//! Whoever comes takes `boot.lock`, shares `users.lock`, and starts the server if nobody answers.
+//! A supervisor beside the server waits until nobody shares `users.lock`, then stops it, and
+//! deletes the data of a throwaway one. It is a shell of its own process group, so it outlives a
+//! killed process, a closed terminal and a test harness; if it is killed itself, the next user
+//! starts another one over the orphan.
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep};
+
+use crate::server::{Durability, Server};
+use crate::{Error, account::Account, error::at, find::Binaries, lock, run};
+
+const SUPERVISOR: &str = include_str!("supervisor.sh");
+const STOP: Duration = Duration::from_secs(90);
+
+/// What to share and how long it lasts.
+pub(crate) struct Plan {
+    /// The room's name, unique for this user on this machine, and short: it is part of a socket's address.
+    pub(crate) name: String,
+    pub(crate) data: Data,
+    pub(crate) durability: Durability,
+    /// How long the server stays when nobody uses it any more.
+    pub(crate) linger: Duration,
+}
+
+/// Where the data lie, and whether they outlive the server.
+pub(crate) enum Data {
+    /// In this folder, or inside the room where the server's account may not go there.
+    Kept(PathBuf),
+    Throwaway,
+}
+
+/// A running PostgreSQL; it stays at least as long as this value lives.
+#[derive(Debug)]
+pub struct Postgres {
+    server: Server,
+    /// Shared for as long as this value lives.
+    users: File,
+}
+
+impl Postgres {
+    /// Attaches to the server of this plan, or starts it.
+    pub(crate) async fn enter(plan: Plan) -> Result<Self, Error> {
+        let account = Account::current().await?;
+        let room = account.rooms()?.join(&plan.name);
+        account.folder(&room)?;
+        let (boot, boot_path) = open(&room, "boot.lock")?;
+        lock::exclusive(&boot, &boot_path).await?;
+        let (users, users_path) = open(&room, "users.lock")?;
+        lock::shared(&users, &users_path).await?;
+
+        let data = fs::read_link(room.join("data")).unwrap_or_default();
+        let mut server = Server {
+            account,
+            room,
+            data,
+            durability: plan.durability,
+        };
+        if !server.answers().await? {
+            server.data = match &plan.data {
+                Data::Kept(folder) => kept_data(&server, folder)?,
+                Data::Throwaway => fresh_data(&server).await?,
+            };
+            boot_on(&server).await?;
+        }
+        let (watch, _) = open(&server.room, "supervisor.lock")?;
+        if watch.try_lock().is_ok() {
+            supervise(&server, watch, &plan).await?;
+        }
+        Ok(Self { server, users })
+    }
+
+    /// Returns the address of one of its databases.
+    pub fn url(&self, database: &str) -> String {
+        self.server.url(database)
+    }
+
+    /// Returns how to connect to one of its databases.
+    pub fn options(&self, database: &str) -> PgConnectOptions {
+        self.server.options(database)
+    }
+
+    /// Returns the folder with the server's socket and log.
+    pub fn room(&self) -> &Path {
+        &self.server.room
+    }
+
+    /// Returns the folder with the server's data.
+    pub fn data(&self) -> &Path {
+        &self.server.data
+    }
+
+    /// Leaves the server, and returns when it has stopped or somebody else is found to use it.
+    pub async fn stop(self) -> Result<(), Error> {
+        let Self { server, users } = self;
+        drop(users);
+        let since = Instant::now();
+        while since.elapsed() < STOP {
+            let (watch, _) = match open(&server.room, "supervisor.lock") {
+                Ok(opened) => opened,
+                // A room of its own goes with its server.
+                Err(_) if !server.room.exists() => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            if watch.try_lock_shared().is_ok() {
+                return Ok(());
+            }
+            // While the supervisor decides it holds this lock exclusively; another user only shares it.
+            let (users, _) = open(&server.room, "users.lock")?;
+            if users.try_lock().is_err() && users.try_lock_shared().is_ok() {
+                return Ok(());
+            }
+            drop(users);
+            sleep(Duration::from_millis(50)).await;
+        }
+        Err(Error::Held {
+            path: server.room,
+            secs: STOP.as_secs(),
+        })
+    }
+
+    /// Lets the server die as in a power cut, for tests of what survives; `restart` brings it back.
+    pub async fn crash(&self) -> Result<(), Error> {
+        let binaries = Binaries::find(&self.server.account, self.server.written_by()).await?;
+        let mut command = self.server.account.command(binaries.program("pg_ctl"));
+        command
+            .args(["stop", "-m", "immediate", "--silent", "-D"])
+            .arg(&self.server.data);
+        run(&mut command, "crashing PostgreSQL").await.map(drop)
+    }
+
+    /// Starts the server again after a `crash`.
+    pub async fn restart(&self) -> Result<(), Error> {
+        let binaries = Binaries::find(&self.server.account, self.server.written_by()).await?;
+        self.server.start(&binaries).await
+    }
+}
+
+fn open(room: &Path, name: &str) -> Result<(File, PathBuf), Error> {
+    let path = room.join(name);
+    let file = File::options()
+        .read(true)
+        .append(true)
+        .create(true)
+        .open(&path)
+        .map_err(at(&path))?;
+    Ok((file, path))
+}
+
+/// Returns the folder of data that stay.
+fn kept_data(server: &Server, folder: &Path) -> Result<PathBuf, Error> {
+    let inside = server.room.join("pg");
+    let data = if server.account.is_lent() { &inside } else { folder };
+    server.account.folder(data)?;
+    point_to(server, data)?;
+    Ok(data.into())
+}
+
+/// Makes an empty data folder, in memory if there is room for it, and removes the last one.
+async fn fresh_data(server: &Server) -> Result<PathBuf, Error> {
+    let command = |program: &str| server.account.command(program);
+    if !server.data.as_os_str().is_empty() {
+        // As the account that serves: its link must not make root delete what is not its own.
+        run(
+            command("rm").arg("-rf").arg(&server.data),
+            "removing a dead server's data",
+        )
+        .await?;
+    }
+    let memory = Path::new("/dev/shm");
+    let parent = if has_a_gib(memory).await {
+        memory
+    } else {
+        &server.room
+    };
+    let name = format!(
+        "greenroom-{}-XXXXXX",
+        server.room.file_name().unwrap_or_default().display()
+    );
+    let made = run(
+        command("mktemp").arg("-d").arg(parent.join(name)),
+        "making a data folder",
+    )
+    .await?;
+    let data = PathBuf::from(made.trim());
+    point_to(server, &data)?;
+    Ok(data)
+}
+
+/// Leaves word of where the data are, for the supervisor and whoever comes next.
+fn point_to(server: &Server, data: &Path) -> Result<(), Error> {
+    let link = server.room.join("data");
+    if link.symlink_metadata().is_ok() {
+        fs::remove_file(&link).map_err(at(&link))?;
+    }
+    symlink(data, &link).map_err(at(&link))
+}
+
+async fn has_a_gib(folder: &Path) -> bool {
+    // The second line of `df -Pk` has the free KiB as its fourth word.
+    let printed = run(
+        Command::new("df").arg("-Pk").arg(folder),
+        "asking for free memory",
+    )
+    .await;
+    let free = printed
+        .ok()
+        .and_then(|text| text.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok());
+    free.is_some_and(|kib: u64| kib >= 1024 * 1024)
+}
+
+async fn boot_on(server: &Server) -> Result<(), Error> {
+    let written = server.written_by();
+    let binaries = Binaries::find(&server.account, written).await?;
+    match written {
+        None => server.init(&binaries).await?,
+        Some(written) if written == binaries.major => {}
+        Some(written) => {
+            return Err(Error::OtherVersion {
+                data: server.data.clone(),
+                written,
+                found: binaries.major,
+            });
+        }
+    }
+    server.start(&binaries).await
+}
+
+/// Starts the supervisor; it inherits the locked file, so it is known to be alive from the first moment.
+async fn supervise(server: &Server, watch: File, plan: &Plan) -> Result<(), Error> {
+    let binaries = Binaries::find(&server.account, server.written_by()).await?;
+    let (mode, keep) = match plan.data {
+        Data::Kept(_) => ("fast", "yes"),
+        Data::Throwaway => ("immediate", "no"),
+    };
+    let mut command = server.account.command("sh");
+    command.args(["-c", SUPERVISOR, "greenroom-postgres-supervisor"]);
+    command.arg(&server.room).arg(binaries.program("pg_ctl"));
+    command.args([mode, &plan.linger.as_secs_f32().to_string(), keep]);
+    command
+        .stdin(watch)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0);
+    command.spawn().map(drop).map_err(at(Path::new("sh")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command as Blocking};
+
+    use sqlx::{ConnectOptions, Connection};
+
+    use super::*;
+
+    /// A throwaway server of this test's own, so that the shared one is not disturbed.
+    fn plan(name: &str) -> Plan {
+        Plan {
+            name: name.into(),
+            data: Data::Throwaway,
+            durability: Durability::None,
+            linger: Duration::from_millis(300),
+        }
+    }
+
+    fn own(name: &str) -> String {
+        format!("{name}-{}", std::process::id())
+    }
+
+    async fn one(postgres: &Postgres, sql: &'static str) -> String {
+        let mut connection = postgres.options("postgres").connect().await.unwrap();
+        let answer: String = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        answer
+    }
+
+    async fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+        let since = Instant::now();
+        while !done() {
+            assert!(
+                since.elapsed() < Duration::from_secs(30),
+                "waited for 30 s until {what}"
+            );
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Starts this test binary again as a process that uses the server and does nothing else.
+    fn another_process(name: &str) -> Child {
+        Blocking::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "cluster::tests::be_another_process",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env("GREENROOM_ROOM_TO_HOLD", name)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    #[tokio::test]
+    #[ignore = "a part of the other tests, run by them in a process of its own"]
+    async fn be_another_process() {
+        if let Ok(name) = std::env::var("GREENROOM_ROOM_TO_HOLD") {
+            let postgres = Postgres::enter(plan(&name)).await.unwrap();
+            let mut connection = postgres.options("postgres").connect().await.unwrap();
+            sqlx::query("create table if not exists come (pid int)")
+                .execute(&mut connection)
+                .await
+                .ok();
+            let pid = i32::try_from(std::process::id()).unwrap();
+            sqlx::query("insert into come values ($1)")
+                .bind(pid)
+                .execute(&mut connection)
+                .await
+                .unwrap();
+            std::future::pending::<()>().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn four_starters_at_once_start_one_server_and_a_kill_9_of_all_leaves_none() {
+        let name = own("four");
+        let mut starters: Vec<Child> = (0..4).map(|_| another_process(&name)).collect();
+        let room = Account::current().await.unwrap().rooms().unwrap().join(&name);
+        wait_until("a server is up", || room.join(".s.PGSQL.5432").exists()).await;
+        let postgres = Postgres::enter(plan(&name)).await.unwrap();
+        let data = postgres.data().to_owned();
+        let since = Instant::now();
+        // All four wrote into the same table: they share a server.
+        while one(&postgres, "select coalesce(to_regclass('come')::text, '')")
+            .await
+            .is_empty()
+            || one(&postgres, "select count(*)::text from come").await != "4"
+        {
+            assert!(since.elapsed() < Duration::from_secs(30), "not all four came");
+            sleep(Duration::from_millis(50)).await;
+        }
+        drop(postgres);
+        sleep(Duration::from_secs(1)).await;
+        assert!(data.exists(), "the server went although others use it");
+        for starter in &mut starters {
+            starter.kill().unwrap();
+            starter.wait().unwrap();
+        }
+        wait_until("server and data are gone", || !data.exists()).await;
+        assert!(!room.join(".s.PGSQL.5432").exists());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn an_orphan_is_adopted() {
+        let name = own("orphan");
+        let first = Postgres::enter(plan(&name)).await.unwrap();
+        let (data, born) = (
+            first.data().to_owned(),
+            one(&first, "select pg_postmaster_start_time()::text").await,
+        );
+        // Whoever holds supervisor.lock is the supervisor: end it as hard as can be.
+        let holder = supervisor_of(&first);
+        run(
+            Command::new("kill").args(["-9", &holder]),
+            "killing the supervisor",
+        )
+        .await
+        .unwrap();
+        drop(first);
+        sleep(Duration::from_secs(1)).await;
+        let second = Postgres::enter(plan(&name)).await.unwrap();
+        assert_eq!(
+            one(&second, "select pg_postmaster_start_time()::text").await,
+            born,
+            "it was started anew"
+        );
+        second.stop().await.unwrap();
+        assert!(!data.exists(), "nobody looked after the adopted one");
+    }
+
+    #[cfg(target_os = "linux")]
+    fn supervisor_of(postgres: &Postgres) -> String {
+        let room = postgres.room().to_string_lossy().into_owned();
+        let commands = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let entry = entry.ok()?;
+            let command = fs::read_to_string(entry.path().join("cmdline")).ok()?;
+            Some((entry.file_name().into_string().ok()?, command))
+        });
+        let mut supervisors: Vec<u32> = commands
+            .filter(|(_, command)| {
+                command.contains("greenroom-postgres-supervisor") && command.contains(&room)
+            })
+            .filter_map(|(pid, _)| pid.parse().ok())
+            .collect();
+        // Its own children look the same until they have become another program.
+        supervisors.sort_unstable();
+        supervisors.first().unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_dead_server_is_replaced_whatever_it_left() {
+        let name = own("dead");
+        let first = Postgres::enter(plan(&name)).await.unwrap();
+        let old = first.data().to_owned();
+        first.crash().await.unwrap();
+        // Its process number now belongs to somebody else: us.
+        fs::write(old.join("postmaster.pid"), format!("{}\n", std::process::id())).unwrap();
+        let second = Postgres::enter(plan(&name)).await.unwrap();
+        assert_ne!(second.data(), old);
+        assert!(!old.exists());
+        assert_eq!(one(&second, "show fsync").await, "off");
+        drop(first);
+        second.stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_survives_a_stop_and_a_crash() {
+        let project = tempfile::tempdir().unwrap();
+        let first = Postgres::kept(project.path()).await.unwrap();
+        assert_eq!(one(&first, "show fsync").await, "on");
+        assert!(first.create_database("kept").await.unwrap());
+        assert!(!first.create_database("kept").await.unwrap());
+        let data = first.data().to_owned();
+        first.stop().await.unwrap();
+        assert!(
+            !data.join("postmaster.pid").exists(),
+            "it was not stopped in order"
+        );
+
+        let second = Postgres::kept(project.path()).await.unwrap();
+        second.crash().await.unwrap();
+        fs::write(data.join("postmaster.pid"), format!("{}\n", std::process::id())).unwrap();
+        drop(second);
+        let third = Postgres::kept(project.path()).await.unwrap();
+        assert!(
+            !third.create_database("kept").await.unwrap(),
+            "the database was lost"
+        );
+        // A second user does not keep the first from leaving.
+        let fourth = Postgres::kept(project.path()).await.unwrap();
+        third.stop().await.unwrap();
+        assert!(data.join("postmaster.pid").exists());
+        fourth.stop().await.unwrap();
+        assert!(!data.join("postmaster.pid").exists());
+    }
+
+    #[tokio::test]
+    async fn a_server_of_its_own_survives_a_crash_and_leaves_nothing() {
+        let postgres = Postgres::alone().await.unwrap();
+        assert_eq!(one(&postgres, "show fsync").await, "on");
+        postgres.create_database("before").await.unwrap();
+        postgres.crash().await.unwrap();
+        assert!(postgres.options("before").connect().await.is_err());
+        postgres.restart().await.unwrap();
+        assert!(postgres.options("before").connect().await.is_ok());
+        let (room, data) = (postgres.room().to_owned(), postgres.data().to_owned());
+        postgres.stop().await.unwrap();
+        wait_until("room and data are gone", || !room.exists() && !data.exists()).await;
+    }
+
+    #[test]
+    fn the_longest_socket_address_fits() {
+        let longest = format!(
+            "/var/tmp/greenroom-{}/kept-0123456789abcdef/.s.PGSQL.5432",
+            u32::MAX
+        );
+        assert!(longest.len() < 104, "107 bytes on Linux, 103 on macOS");
+    }
+}
