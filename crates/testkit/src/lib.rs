@@ -1,1 +1,26 @@
-//! To be written.
+//! A database per test, and a clock to move.
+//!
+//! ```no_run
+//! # async fn test() {
+//! let db = greenroom_testkit::Database::new().await;
+//! db.advance(std::time::Duration::from_secs(3_600)).await; // `greenroom.now()` and `db.clock()` alike
+//! sqlx::query("select greenroom.now()").execute(db.pool()).await.unwrap();
+//! # }
+//! ```
+//!
+//! A database is a copy of a template that has the schema, made once for each state of the
+//! migrations. All tests of all processes share one server that goes away by itself. It is dropped
+//! with the value; that of a failed test is kept and named if `GREENROOM_KEEP_DB=1` is set.
+//! `GREENROOM_TEST_DATABASE_URL` names another server to work on; `DATABASE_URL` is never read.
+//!
+//! For tests only: what fails here panics.
+#![expect(
+    clippy::unwrap_used,
+    reason = "for tests only: a test without its database cannot go on"
+)]
+
+mod database;
+mod server;
+mod template;
+
+pub use database::Database;
