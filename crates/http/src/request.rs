@@ -1,0 +1,96 @@
+//! What to ask: an endpoint's name for people, and the request for the wire.
+
+use std::fmt;
+
+use greenroom_vault::Secret;
+use reqwest::Method;
+use url::Url;
+
+/// Names an endpoint in metrics, logs and failures; never carries an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Whose it is, such as `youtube`.
+    pub platform: &'static str,
+    /// Which one, in the platform's own words, such as `commentThreads.list`.
+    pub name: &'static str,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.platform, self.name)
+    }
+}
+
+/// One call to make; it has no `Debug`, since its URL, form and bearer may all be secret.
+pub struct Request<'a> {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) bearer: Option<&'a Secret>,
+    pub(crate) form: Option<Vec<(&'a str, &'a str)>>,
+    pub(crate) if_none_match: Option<&'a str>,
+    pub(crate) repeatable: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Reads something, which may be done twice.
+    pub fn get(endpoint: Endpoint, url: Url) -> Self {
+        Self::new(endpoint, Method::GET, url, true)
+    }
+
+    /// Changes something; done once, unless [`Request::repeatable`] says that twice is the same.
+    pub fn post(endpoint: Endpoint, url: Url) -> Self {
+        Self::new(endpoint, Method::POST, url, false)
+    }
+
+    fn new(endpoint: Endpoint, method: Method, url: Url, repeatable: bool) -> Self {
+        Self {
+            endpoint,
+            method,
+            url,
+            bearer: None,
+            form: None,
+            if_none_match: None,
+            repeatable,
+        }
+    }
+
+    /// Adds parameters to the URL.
+    #[must_use]
+    pub fn query<K, V>(mut self, pairs: impl IntoIterator<Item = (K, V)>) -> Self
+    where
+        K: AsRef<str>,
+        V: AsRef<str>,
+    {
+        self.url.query_pairs_mut().extend_pairs(pairs);
+        self
+    }
+
+    /// Authenticates with `Authorization: Bearer`.
+    #[must_use]
+    pub fn bearer(mut self, token: &'a Secret) -> Self {
+        self.bearer = Some(token);
+        self
+    }
+
+    /// Sends the pairs as a form in the body.
+    #[must_use]
+    pub fn form(mut self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        self.form = Some(pairs.into_iter().collect());
+        self
+    }
+
+    /// Asks for an answer only if it differs from the one that carried this `ETag`.
+    #[must_use]
+    pub fn if_none_match(mut self, etag: Option<&'a str>) -> Self {
+        self.if_none_match = etag;
+        self
+    }
+
+    /// Says that sending this twice does no harm, so that it may be tried again inside the call.
+    #[must_use]
+    pub fn repeatable(mut self) -> Self {
+        self.repeatable = true;
+        self
+    }
+}
