@@ -16,6 +16,14 @@ lock() { # lock BLOCK|NONBLOCK FILE-DESCRIPTOR
     fi
 }
 
+# After a crash the number in postmaster.pid may have become another program's.
+lives() { # lives DATA-FOLDER
+    pid=$(head -n 1 "$1/postmaster.pid" 2>/dev/null) || return 1
+    case $(cat "/proc/$pid/comm" 2>/dev/null || ps -o comm= -p "$pid" 2>/dev/null) in
+    *postgres*) return 0 ;; *) return 1 ;;
+    esac
+}
+
 while [ -d "$room" ]; do
     (lock BLOCK 9) 9<"$room/users.lock" </dev/null
     sleep "$linger" </dev/null
@@ -24,7 +32,7 @@ while [ -d "$room" ]; do
     (
         lock NONBLOCK 8 && lock NONBLOCK 9 || exit 1
         data=$(readlink "$room/data") || exit 0
-        "$pg_ctl" stop -D "$data" -m "$mode" -t 60 --silent 8<&- 9<&-
+        lives "$data" && "$pg_ctl" stop -D "$data" -m "$mode" -t 60 --silent 8<&- 9<&-
         if [ "$keep" = no ]; then rm -rf "$data" "$room/data"; fi
         exit 0
     ) 8<"$room/boot.lock" 9<"$room/users.lock" </dev/null && break
