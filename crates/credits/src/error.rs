@@ -1,0 +1,83 @@
+//! What can go wrong with credits, each with what to do about it.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use greenroom_model::{MicroCredits, ReservationId, UserId};
+
+use crate::{ActionType, Key};
+
+/// An account that cannot pay for the work; nothing was done and nothing was charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InsufficientCredits {
+    /// What the work costs.
+    pub needed: MicroCredits,
+    /// What the account may spend now: its balance without what is reserved.
+    pub available: MicroCredits,
+    /// When the next allowance comes.
+    pub next_reset_at: DateTime<Utc>,
+}
+
+impl fmt::Display for InsufficientCredits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "not enough credits: {} needed, {} available; add credits, or wait for the reset at {}",
+            self.needed,
+            self.available,
+            self.next_reset_at.format("%Y-%m-%d %H:%M UTC"),
+        )
+    }
+}
+
+impl std::error::Error for InsufficientCredits {}
+
+/// Why credits could not be reserved, charged or settled.
+#[derive(Debug, thiserror::Error)]
+pub enum CreditsError {
+    /// The account cannot pay; found out before any outside call.
+    #[error(transparent)]
+    Insufficient(#[from] InsufficientCredits),
+    /// No price is in force, so the work must not begin.
+    #[error("no price is in force for {action}: insert an active row for it into credit_action_costs")]
+    PriceUnknown {
+        /// The action without a price.
+        action: ActionType,
+    },
+    /// One key was used for two different pieces of work.
+    #[error(
+        "idempotency key {key} was used for another user, action or resource: name each piece of work by a key of its own"
+    )]
+    KeyReuse {
+        /// The key that names both.
+        key: Key,
+    },
+    /// A reservation that was already resolved otherwise.
+    #[error("reservation {reservation} is {state}: reserve again under the same key before settling")]
+    ReservationResolved {
+        /// The reservation.
+        reservation: ReservationId,
+        /// What became of it.
+        state: String,
+    },
+    /// No such person, or no longer.
+    #[error("user {0} does not exist: nothing can be charged to them")]
+    UserNotFound(UserId),
+    /// The database refused or was not there.
+    #[error("the ledger could not be read or written: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+impl CreditsError {
+    /// Returns the stable code of this error, as APIs and job results write it.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Insufficient(_) => "insufficient_credits",
+            Self::PriceUnknown { .. } => "price_unknown",
+            Self::KeyReuse { .. } => "idempotency_key_reuse",
+            Self::ReservationResolved { .. } => "reservation_resolved",
+            Self::UserNotFound(_) => "user_not_found",
+            Self::Database(_) => "database",
+        }
+    }
+}
