@@ -41,3 +41,15 @@ impl Settings {
         Duration::from_secs(self.idle_timeout_secs.get())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_fit() {
+        let mut config: toml::Table = include_str!("../../../config/default.toml").parse().unwrap();
+        let settings: Settings = config.remove("http").unwrap().try_into().unwrap();
+        assert_eq!(settings.timeout(), Duration::from_secs(30));
+    }
+}

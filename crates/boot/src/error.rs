@@ -1,0 +1,45 @@
+//! Why a process does not start.
+
+/// Why a process does not start; each says what to set, and none shows a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// `GREENROOM_ENV` names no environment.
+    #[error("GREENROOM_ENV is {0:?}: use development, test or production")]
+    Environment(String),
+    /// A setting is given that no `config/default.toml` knows.
+    #[error("there is no setting `{key}` ({origin}): config/default.toml names all there are")]
+    UnknownSetting {
+        /// The setting's full name.
+        key: String,
+        /// Where it was given.
+        origin: String,
+    },
+    /// A setting has a value that it cannot have.
+    #[error("{0}; see config/default.toml")]
+    Setting(String),
+    /// A secret is not there.
+    #[error("{0} is not set: set it, or {0}_FILE to the path of a file that holds it")]
+    MissingSecret(String),
+    /// A secret is given twice, or its file cannot be read.
+    #[error("{name}: {reason}")]
+    Secret {
+        /// The secret's name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The log or the metrics are already those of somebody else.
+    #[error("the {0} of this process are already set up: do that once")]
+    Twice(&'static str),
+    /// The operating system refuses to tell of signals.
+    #[error("signals cannot be listened for: {0}")]
+    Signals(#[from] std::io::Error),
+    /// `DATABASE_URL` cannot be read.
+    #[error(
+        "DATABASE_URL is not an address of a PostgreSQL database: use postgres://user:password@host:port/name"
+    )]
+    DatabaseUrl,
+    /// The database does not let us in.
+    #[error("the database cannot be reached: {0}; check DATABASE_URL and that the server runs")]
+    Database(#[source] sqlx::Error),
+}
