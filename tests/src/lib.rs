@@ -4,3 +4,5 @@
 mod floors;
 #[cfg(test)]
 mod ignored;
+#[cfg(test)]
+mod schema;
