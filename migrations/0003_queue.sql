@@ -30,6 +30,13 @@ create function greenroom.lane_id(queue text, key text) returns bigint
     language sql immutable parallel safe
     return hashtextextended(queue || chr(31) || key, 0);
 
+-- Which lane of its queue a job belongs to: the value of its kind's lane field, or one of a few
+-- stripes, picked by the id's random end.
+create function greenroom.lane_key(lane_field text, payload jsonb, id uuid) returns text
+    language sql immutable parallel safe
+    return coalesce(lane_field || ':' || (payload ->> lane_field),
+                    'stripe:' || get_byte(uuid_send(id), 15) % 8);
+
 create table public.background_jobs (
     id uuid primary key default greenroom.uuid_v7(),
     user_id uuid references public.users on delete cascade,
@@ -193,7 +200,6 @@ create function greenroom.complete_insert() returns trigger
     language plpgsql as $$
 declare
     policy greenroom.kinds;
-    lane_key text;
 begin
     select * into policy from greenroom.kinds k where k.kind = new.job_type;
     -- A kind that no worker has declared yet waits, visible, until one does.
@@ -201,10 +207,7 @@ begin
     new.max_attempts := coalesce(new.max_attempts, policy.max_attempts, 10);
     new.priority := coalesce(new.priority, policy.priority, 5);
     new.run_at := coalesce(new.run_at, greenroom.now());
-    lane_key := new.payload ->> policy.lane_field;
-    new.lane := greenroom.lane_id(new.queue, case
-        when lane_key is null then 'stripe:' || get_byte(uuid_send(new.id), 15) % 8
-        else policy.lane_field || ':' || lane_key end);
+    new.lane := greenroom.lane_id(new.queue, greenroom.lane_key(policy.lane_field, new.payload, new.id));
     if new.status = 'pending' and new.rank is null and new.run_at <= greenroom.now() then
         new.rank := greenroom.job_rank(new.run_at, new.priority);
     end if;

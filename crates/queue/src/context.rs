@@ -1,0 +1,200 @@
+//! What a handler can ask and do about the job it runs.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use greenroom_model::{JobId, UserId};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use sqlx::PgConnection;
+use tokio::sync::watch;
+
+use crate::claim::Claimed;
+use crate::settle::storable_report;
+use crate::{Queue, QueueError, Stop};
+
+/// Why a running job should end before it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interrupt {
+    /// An operator cancelled it.
+    Cancel,
+    /// The lease is gone, or about to end unrenewed.
+    LeaseLost,
+    /// The process stops and the deadline has come.
+    Shutdown,
+}
+
+/// The job a handler runs, as seen from inside.
+#[derive(Clone, Debug)]
+pub struct Context {
+    job: Arc<Claimed>,
+    queue: Queue,
+    interrupt: watch::Receiver<Option<Interrupt>>,
+    stopping: tokio_util::sync::CancellationToken,
+}
+
+/// A finished job: its report, and whether it is already written.
+#[derive(Debug)]
+#[must_use]
+pub struct Done<R> {
+    pub(crate) report: R,
+    pub(crate) written: bool,
+}
+
+impl<R> From<R> for Done<R> {
+    fn from(report: R) -> Self {
+        Self { report, written: false }
+    }
+}
+
+impl Context {
+    pub(crate) fn new(
+        job: Arc<Claimed>,
+        queue: Queue,
+        interrupt: watch::Receiver<Option<Interrupt>>,
+        stopping: tokio_util::sync::CancellationToken,
+    ) -> Self {
+        Self { job, queue, interrupt, stopping }
+    }
+
+    /// Returns the job's id.
+    pub fn id(&self) -> JobId {
+        self.job.id
+    }
+
+    /// Returns the user whose job it is.
+    pub fn user(&self) -> Option<UserId> {
+        self.job.user
+    }
+
+    /// Returns which attempt this is, from 1.
+    pub fn attempt(&self) -> i16 {
+        self.job.attempt
+    }
+
+    /// Tells whether a failure now would be the last.
+    pub fn is_last_attempt(&self) -> bool {
+        self.job.attempt >= self.job.max_attempts
+    }
+
+    /// Returns the queue, to enqueue what follows.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Tells whether the job should end: it was cancelled, its lease is lost, or the process stops.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.borrow().is_some() || self.stopping.is_cancelled()
+    }
+
+    /// Ends the handler when the job should end: `ctx.check()?` between two steps.
+    pub fn check(&self) -> Result<(), Stop> {
+        if self.is_interrupted() { Err(Stop::interrupted()) } else { Ok(()) }
+    }
+
+    /// Waits until the job should end.
+    pub fn interrupted(&self) -> impl Future<Output = ()> + use<> {
+        let (mut interrupt, stopping) = (self.interrupt.clone(), self.stopping.clone());
+        async move {
+            tokio::select! {
+                _ = interrupt.wait_for(Option::is_some) => {}
+                () = stopping.cancelled() => {}
+            }
+        }
+    }
+
+    /// Reads the checkpoint that an earlier run of this job left.
+    pub fn checkpoint<T: DeserializeOwned>(&self) -> Result<Option<T>, QueueError> {
+        Ok(self.job.checkpoint.clone().map(serde_json::from_value).transpose()?)
+    }
+
+    /// Makes sure, until the end of the transaction, that this process still holds the job.
+    ///
+    /// A transaction that passes this and commits was made under the lease: the row is locked, so
+    /// nobody can rescue the job in between. Needed for correctness wherever an effect is not
+    /// idempotent, such as a cursor that must not go back.
+    pub async fn fence(&self, conn: &mut PgConnection) -> Result<(), QueueError> {
+        let held = sqlx::query_scalar!(
+            "select 1 as one from background_jobs where id = $1 and lease_token = $2 for no key update",
+            self.job.id.0,
+            self.job.token,
+        )
+        .fetch_optional(conn)
+        .await?;
+        held.map(|_| ()).ok_or(QueueError::LeaseLost(self.job.id))
+    }
+
+    /// Stores where the work stands, in the transaction that got it there; fenced.
+    pub async fn save_checkpoint<T: Serialize + Sync>(
+        &self,
+        conn: &mut PgConnection,
+        checkpoint: &T,
+    ) -> Result<(), QueueError> {
+        self.write("checkpoint", conn, serde_json::to_value(checkpoint)?).await
+    }
+
+    /// Tells those who watch how far the work is; fenced.
+    pub async fn report_progress<T: Serialize + Sync>(
+        &self,
+        conn: &mut PgConnection,
+        progress: &T,
+    ) -> Result<(), QueueError> {
+        self.write("progress", conn, serde_json::to_value(progress)?).await
+    }
+
+    async fn write(&self, column: &str, conn: &mut PgConnection, value: Value) -> Result<(), QueueError> {
+        let (checkpoint, progress) = match column {
+            "checkpoint" => (Some(value), None),
+            _ => (None, Some(value)),
+        };
+        let written = sqlx::query!(
+            r#"
+            update background_jobs
+               set checkpoint = coalesce($3, checkpoint), progress = coalesce($4, progress)
+             where id = $1 and lease_token = $2
+            "#,
+            self.job.id.0,
+            self.job.token,
+            checkpoint,
+            progress,
+        )
+        .execute(conn)
+        .await?;
+        if written.rows_affected() == 0 { Err(QueueError::LeaseLost(self.job.id)) } else { Ok(()) }
+    }
+
+    /// Completes the job inside the handler's own transaction: if that commits, the job is done; if it
+    /// does not, nothing of it happened. Must be the transaction's last statement, since it takes locks
+    /// that others wait for.
+    pub async fn complete<R: Serialize + Send>(
+        &self,
+        conn: &mut PgConnection,
+        report: R,
+    ) -> Result<Done<R>, QueueError> {
+        let stored = storable_report(serde_json::to_value(&report)?);
+        let done = sqlx::query_scalar!(
+            r#"
+            with done as (
+                update background_jobs
+                   set status = 'completed', completed_at = greenroom.now(), updated_at = greenroom.now(),
+                       result = $3, error_message = null, lease_token = null, leased_until = null
+                 where id = $1 and lease_token = $2
+                returning id, lane
+            ), woken as (
+                update greenroom.lanes l set awake = true
+                 where l.cap is not null and l.id in (select lane from done)
+            )
+            select id from done
+            "#,
+            self.job.id.0,
+            self.job.token,
+            stored,
+        )
+        .fetch_optional(conn)
+        .await?;
+        match done {
+            Some(_) => Ok(Done { report, written: true }),
+            None => Err(QueueError::LeaseLost(self.job.id)),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What can go wrong at the queue's edge.
+
+use greenroom_model::JobId;
+
+/// Why a job was not enqueued; nothing was written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnqueueError {
+    /// The payload does not serialize.
+    #[error("the payload of a {kind} job cannot be written as JSON: {source}")]
+    Payload {
+        /// The job's kind.
+        kind: &'static str,
+        /// What serde says.
+        source: serde_json::Error,
+    },
+    /// The payload is larger than a row should carry.
+    #[error(
+        "the payload of a {kind} job has {bytes} bytes, the limit is {limit}: store the data and pass its id"
+    )]
+    PayloadTooLarge {
+        /// The job's kind.
+        kind: String,
+        /// Its size as JSON text.
+        bytes: usize,
+        /// The most it may have.
+        limit: usize,
+    },
+    /// PostgreSQL cannot store a NUL character in `jsonb`.
+    #[error("the payload of a {kind} job holds a NUL character, which PostgreSQL cannot store: remove it")]
+    Nul {
+        /// The job's kind.
+        kind: String,
+    },
+    /// The lane's field is missing from the payload.
+    #[error("the payload of a {kind} job has no text field {field:?}, which names its lane")]
+    NoLane {
+        /// The job's kind.
+        kind: String,
+        /// The field the policy names.
+        field: &'static str,
+    },
+    /// The open job that holds the key kept changing.
+    #[error("the unique key {key:?} changed hands at every try: try again")]
+    KeyInFlux {
+        /// The key.
+        key: String,
+    },
+    /// The database refused or did not answer.
+    #[error("the database refused the enqueue: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Why an operation on the queue failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueueError {
+    /// The lease is no longer this worker's: whatever it was about to write must not be written.
+    #[error("job {0} is no longer held by this worker; its work so far was given up")]
+    LeaseLost(JobId),
+    /// There is no such job.
+    #[error("there is no job {0}")]
+    NotFound(JobId),
+    /// The job's state does not allow the operation.
+    #[error("job {job} is {status}: {advice}")]
+    WrongState {
+        /// The job.
+        job: JobId,
+        /// Its status.
+        status: String,
+        /// What can be done instead.
+        advice: &'static str,
+    },
+    /// Another open job holds the same unique key.
+    #[error(
+        "job {job} cannot be retried: job {holder} with the same unique key is open; wait for it or cancel it"
+    )]
+    KeyHeld {
+        /// The job that was to be retried.
+        job: JobId,
+        /// The open job with the same key.
+        holder: JobId,
+    },
+    /// A report or checkpoint does not serialize.
+    #[error("a value cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A cron expression is wrong.
+    #[error(transparent)]
+    Cron(#[from] crate::CronError),
+    /// A statement did not answer in time; its connection was given up.
+    #[error("the database did not answer within {0} ms")]
+    Timeout(u128),
+    /// The database refused or did not answer.
+    #[error("the database refused: {0}")]
+    Database(#[from] sqlx::Error),
+}

@@ -1,0 +1,209 @@
+//! How a job declares itself: kind, policy, handler and the four outcomes.
+
+use std::error::Error;
+use std::future::Future;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Backoff, Context, Done};
+
+/// A job: the payload is the struct itself, the policy a constant, the handler [`Job::run`].
+///
+/// The payload is stored as JSON and read back by whatever release runs it: add fields with
+/// `#[serde(default)]`, never refuse unknown ones.
+pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The name in `job_type`, such as `youtube.sync_channel`; never changed once released.
+    const KIND: &'static str;
+    /// How it is queued and retried.
+    const POLICY: Policy;
+    /// What the handler works with: pools, clients, settings.
+    type State: Send + Sync + 'static;
+    /// What a finished job tells, stored as `result`.
+    type Report: Serialize + Send;
+
+    /// Returns the key under which only one job of this kind may be open at a time.
+    fn key(&self) -> Option<String> {
+        None
+    }
+
+    /// Does the work. It may be run again after a crash, so it must bear repetition.
+    fn run(
+        self,
+        state: &Self::State,
+        ctx: &Context,
+    ) -> impl Future<Output = Result<Done<Self::Report>, Stop>> + Send;
+}
+
+/// How a kind is queued, held back and retried.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Policy {
+    /// The named pool of capacity that runs it.
+    pub queue: &'static str,
+    /// Failures after which the job is given up.
+    pub max_attempts: u16,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// From 0 (first) to 9 (last); each step is worth a minute of waiting.
+    pub priority: u8,
+    /// The wait between attempts.
+    pub backoff: Backoff,
+    /// Which jobs are held back by each other.
+    pub lane: Lane,
+    /// When the scheduler enqueues it by itself: five or six fields, UTC.
+    pub cron: Option<&'static str>,
+}
+
+impl Policy {
+    /// Returns the policy of most jobs: 10 attempts, 5 minutes each, priority 5, no lane of its own.
+    pub const fn on(queue: &'static str) -> Self {
+        Self {
+            queue,
+            max_attempts: 10,
+            timeout: Duration::from_mins(5),
+            priority: 5,
+            backoff: Backoff::DEFAULT,
+            lane: Lane::Shared,
+            cron: None,
+        }
+    }
+
+    /// Sets after how many failures the job is given up.
+    pub const fn max_attempts(mut self, attempts: u16) -> Self {
+        self.max_attempts = attempts;
+        self
+    }
+
+    /// Sets how long one attempt may take.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets the priority, from 0 (first) to 9 (last).
+    pub const fn priority(mut self, priority: u8) -> Self {
+        assert!(priority <= 9, "a priority is between 0 and 9");
+        self.priority = priority;
+        self
+    }
+
+    /// Sets the wait between attempts.
+    pub const fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// Runs at most `cap` jobs at a time whose payloads agree in `field`, which must be text.
+    pub const fn lane(mut self, field: &'static str, cap: u16) -> Self {
+        assert!(cap > 0, "a lane that runs nothing blocks for ever");
+        self.lane = Lane::Keyed { field, cap };
+        self
+    }
+
+    /// Has the scheduler enqueue the job, with a default payload, at these times (UTC).
+    pub const fn cron(mut self, expression: &'static str) -> Self {
+        self.cron = Some(expression);
+        self
+    }
+}
+
+/// Which jobs of a queue are held back by each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// None: the job goes to one of a few lanes without a cap.
+    Shared,
+    /// Those whose payload has the same value in `field`; `cap` of them run at once.
+    Keyed {
+        /// A text field of the payload.
+        field: &'static str,
+        /// How many may run at once.
+        cap: u16,
+    },
+}
+
+/// What an error means for the job that met it; decided once, where the outside answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Try again after the policy's backoff; the attempt counts.
+    Retry,
+    /// Try again after this long; the attempt counts.
+    RetryAfter(Duration),
+    /// Wait until then; the attempt is given back.
+    SnoozeUntil(DateTime<Utc>),
+    /// Never again: trying cannot help.
+    Cancel,
+    /// The job was interrupted: the attempt is given back and it is ready again at once.
+    Release,
+}
+
+/// An error a handler may return with `?`.
+pub trait JobError: Error + Send + Sync + 'static {
+    /// Returns what the error means for the job.
+    fn class(&self) -> Class {
+        Class::Retry
+    }
+}
+
+impl JobError for sqlx::Error {}
+impl JobError for serde_json::Error {}
+impl JobError for crate::QueueError {}
+impl JobError for crate::EnqueueError {}
+
+/// Why a handler ended without a report: three of the four outcomes.
+#[derive(Debug)]
+pub struct Stop {
+    pub(crate) class: Class,
+    pub(crate) reason: String,
+}
+
+impl Stop {
+    /// Tries again after the policy's backoff; the attempt counts.
+    pub fn retry(reason: impl Into<String>) -> Self {
+        Self { class: Class::Retry, reason: reason.into() }
+    }
+
+    /// Waits until then; the attempt is given back.
+    pub fn snooze_until(instant: DateTime<Utc>, reason: impl Into<String>) -> Self {
+        Self { class: Class::SnoozeUntil(instant), reason: reason.into() }
+    }
+
+    /// Ends the job for good.
+    pub fn cancel(reason: impl Into<String>) -> Self {
+        Self { class: Class::Cancel, reason: reason.into() }
+    }
+
+    /// Gives the job back because it was interrupted; no attempt is burned.
+    pub fn interrupted() -> Self {
+        Self { class: Class::Release, reason: "interrupted".to_owned() }
+    }
+
+    /// Returns what becomes of the job.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// Returns the reason, as it will be stored.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+impl<E: JobError> From<E> for Stop {
+    fn from(error: E) -> Self {
+        let class = error.class();
+        let mut reason = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            // Many errors already print their source.
+            if !reason.contains(&cause_text) {
+                reason.push_str(": ");
+                reason.push_str(&cause_text);
+            }
+            source = cause.source();
+        }
+        Self { class, reason }
+    }
+}

@@ -1,0 +1,231 @@
+//! The list of jobs a worker knows, and the way from a row to its handler and back to a verdict.
+//!
+//! Decoding happens here and not in apalis' codec, whose errors end the worker: a payload that does
+//! not decode is a failure of that job, and a kind that is not known is left for a release that does.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenroom_model::UserId;
+use tokio::sync::watch;
+use tracing::{Instrument, info_span, warn};
+
+use crate::claim::Claimed;
+use crate::context::Interrupt;
+use crate::settle::{Verdict, storable_report};
+use crate::{Class, Context, Job, Lane, NewJob, Policy, Queue, Settings, Stop};
+
+/// How long a kind that this process does not know is left to others.
+const UNKNOWN_KIND_WAIT: Duration = Duration::from_secs(30);
+
+type Handler = Arc<dyn Fn(Arc<Claimed>, Context) -> BoxedVerdict + Send + Sync>;
+type BoxedVerdict = Pin<Box<dyn Future<Output = Verdict> + Send>>;
+type Build = Arc<dyn Fn(&str, Option<UserId>) -> Result<NewJob, BuildError> + Send + Sync>;
+
+/// Why a job could not be made from a kind's name and a payload.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// No job of this list has the kind.
+    #[error("there is no kind {kind:?}; known are: {known}")]
+    UnknownKind {
+        /// What was asked for.
+        kind: String,
+        /// The kinds there are.
+        known: String,
+    },
+    /// The payload is not what the kind takes.
+    #[error("the payload does not fit: {0}")]
+    Payload(#[from] serde_json::Error),
+    /// The payload cannot be enqueued.
+    #[error(transparent)]
+    Enqueue(#[from] crate::EnqueueError),
+}
+
+/// A kind as it was registered.
+#[derive(Clone)]
+pub struct KindInfo {
+    /// The name in `job_type`.
+    pub kind: &'static str,
+    /// Its policy.
+    pub policy: Policy,
+    handler: Handler,
+    build: Build,
+}
+
+/// The jobs that a process knows: registered once, with one word each.
+#[derive(Clone, Default)]
+pub struct Jobs {
+    kinds: BTreeMap<&'static str, KindInfo>,
+}
+
+impl Jobs {
+    /// Returns an empty list.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers a job, with the state its handler works with.
+    #[must_use]
+    pub fn with<J: Job>(mut self, state: &Arc<J::State>) -> Self {
+        let state = Arc::clone(state);
+        let handler: Handler = Arc::new(move |claimed, ctx| {
+            let state = Arc::clone(&state);
+            Box::pin(async move { run::<J>(&claimed, &state, &ctx).await })
+        });
+        let build: Build = Arc::new(|payload, user| {
+            let job: J = serde_json::from_str(payload)?;
+            let new = NewJob::of(&job)?;
+            Ok(match user {
+                Some(user) => new.for_user(user),
+                None => new,
+            })
+        });
+        self.kinds.insert(J::KIND, KindInfo { kind: J::KIND, policy: J::POLICY, handler, build });
+        self
+    }
+
+    /// Adds all jobs of another list.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.kinds.extend(other.kinds);
+        self
+    }
+
+    /// Returns the kinds in the order of their names.
+    pub fn kinds(&self) -> impl Iterator<Item = &KindInfo> {
+        self.kinds.values()
+    }
+
+    /// Makes a job from its kind's name and its payload as JSON text.
+    pub fn build(&self, kind: &str, payload: &str, user: Option<UserId>) -> Result<NewJob, BuildError> {
+        let info = self.kinds.get(kind).ok_or_else(|| BuildError::UnknownKind {
+            kind: kind.to_owned(),
+            known: self.kinds.keys().copied().collect::<Vec<_>>().join(", "),
+        })?;
+        (info.build)(payload, user)
+    }
+
+    /// Writes every kind's policy to `greenroom.kinds`, for inserts by plain SQL. The sweeper then takes
+    /// over the jobs that waited for their kind to be declared.
+    pub async fn register(&self, pool: &sqlx::PgPool) -> Result<(), sqlx::Error> {
+        let kinds: Vec<&KindInfo> = self.kinds().collect();
+        let lane = |info: &&KindInfo| match info.policy.lane {
+            Lane::Shared => (None, None),
+            Lane::Keyed { field, cap } => (Some(field.to_owned()), Some(i32::from(cap))),
+        };
+        let (fields, caps): (Vec<Option<String>>, Vec<Option<i32>>) = kinds.iter().map(lane).unzip();
+        sqlx::query!(
+            r#"
+            insert into greenroom.kinds as k (kind, queue, priority, max_attempts, lane_field, lane_cap)
+            select * from unnest($1::text[], $2::text[], $3::int2[], $4::int2[], $5::text[], $6::int4[]) as g
+             order by 1   -- so that processes that start together do not wait for each other in a circle
+            on conflict (kind) do update
+               set queue = excluded.queue, priority = excluded.priority, max_attempts = excluded.max_attempts,
+                   lane_field = excluded.lane_field, lane_cap = excluded.lane_cap, updated_at = greenroom.now()
+             where (k.queue, k.priority, k.max_attempts, k.lane_field, k.lane_cap) is distinct from
+                   (excluded.queue, excluded.priority, excluded.max_attempts, excluded.lane_field, excluded.lane_cap)
+            "#,
+            &kinds.iter().map(|k| k.kind.to_owned()).collect::<Vec<_>>(),
+            &kinds.iter().map(|k| k.policy.queue.to_owned()).collect::<Vec<_>>(),
+            &kinds.iter().map(|k| i16::from(k.policy.priority)).collect::<Vec<_>>(),
+            &kinds.iter().map(|k| i16::try_from(k.policy.max_attempts).unwrap_or(i16::MAX)).collect::<Vec<_>>(),
+            &fields as &[Option<String>],
+            &caps as &[Option<i32>],
+        )
+        .execute(pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Runs one claimed job to its verdict: decodes, limits the time, and heeds interrupts.
+    pub(crate) async fn run(
+        &self,
+        job: Arc<Claimed>,
+        queue: Queue,
+        mut interrupt: watch::Receiver<Option<Interrupt>>,
+        stopping: tokio_util::sync::CancellationToken,
+        settings: &Settings,
+    ) -> Verdict {
+        let span = info_span!("job", job.id = %job.id, job.kind = job.kind, job.attempt = job.attempt);
+        let Some(info) = self.kinds.get(job.kind.as_str()) else {
+            let reason = format!("no worker of queue {:?} here knows the kind {:?}", job.queue, job.kind);
+            warn!(parent: &span, "{reason}; left for a release that does");
+            return Verdict::Released { after: Some(UNKNOWN_KIND_WAIT), reason };
+        };
+        let ctx = Context::new(Arc::clone(&job), queue, interrupt.clone(), stopping);
+        let limit = info.policy.timeout;
+        let work = (info.handler)(Arc::clone(&job), ctx).instrument(span.clone());
+        let interrupted = async {
+            let why = interrupt.wait_for(Option::is_some).await.map(|why| *why);
+            match why {
+                // Its own process says goodbye only with a reason; without one the sender is gone.
+                Err(_) | Ok(None) => Interrupt::LeaseLost,
+                Ok(Some(Interrupt::Cancel)) => {
+                    tokio::time::sleep(settings.cancel_grace()).await;
+                    Interrupt::Cancel
+                }
+                Ok(Some(why)) => why,
+            }
+        };
+        let verdict = tokio::select! {
+            biased;
+            ended = tokio::time::timeout(limit, work) => ended.unwrap_or_else(|_| Verdict::Retry {
+                error: format!("took longer than its limit of {} s", limit.as_secs_f64()),
+                after: wait(&info.policy, job.attempt),
+            }),
+            why = interrupted => match why {
+                Interrupt::Cancel => Verdict::Cancelled,
+                Interrupt::LeaseLost => Verdict::Lost,
+                Interrupt::Shutdown => Verdict::Released { after: None, reason: "the worker was stopped".to_owned() },
+            },
+        };
+        // A handler that noticed the interrupt and ended without a report ended for that reason.
+        match (verdict, *interrupt.borrow()) {
+            (done @ (Verdict::Completed(_) | Verdict::CompletedInTransaction), _) => done,
+            (_, Some(Interrupt::Cancel)) => Verdict::Cancelled,
+            (_, Some(Interrupt::LeaseLost)) => Verdict::Lost,
+            (verdict, _) => verdict,
+        }
+    }
+
+    /// Returns the verdict on a job whose handler panicked.
+    pub(crate) fn panicked(&self, kind: &str, attempt: i16, error: String) -> Verdict {
+        let policy = self.kinds.get(kind).map_or(Policy::on("unassigned"), |info| info.policy);
+        Verdict::Retry { error, after: wait(&policy, attempt) }
+    }
+}
+
+async fn run<J: Job>(claimed: &Claimed, state: &J::State, ctx: &Context) -> Verdict {
+    let outcome = match serde_json::from_str::<J>(claimed.payload.get()) {
+        Ok(job) => job.run(state, ctx).await,
+        // A newer release may have written it, and may yet read it: so this is an attempt, not the end.
+        Err(error) => Err(Stop::retry(format!("the payload does not decode: {error}"))),
+    };
+    match outcome {
+        Ok(done) if done.written => Verdict::CompletedInTransaction,
+        Ok(done) => match serde_json::to_value(&done.report) {
+            Ok(report) => Verdict::Completed(storable_report(report)),
+            Err(error) => Verdict::Discarded { reason: format!("the report cannot be written: {error}") },
+        },
+        Err(Stop { class: Class::Retry, reason }) => {
+            Verdict::Retry { error: reason, after: wait(&J::POLICY, claimed.attempt) }
+        }
+        Err(Stop { class: Class::RetryAfter(after), reason }) => Verdict::Retry { error: reason, after },
+        Err(Stop { class: Class::SnoozeUntil(until), reason }) => Verdict::Snoozed { until, reason },
+        Err(Stop { class: Class::Cancel, reason }) => Verdict::Discarded { reason },
+        Err(Stop { class: Class::Release, reason }) => Verdict::Released { after: None, reason },
+    }
+}
+
+fn wait(policy: &Policy, attempt: i16) -> Duration {
+    policy.backoff.wait(u16::try_from(attempt).unwrap_or(1), rand::random())
+}
+
+impl std::fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.kinds.keys()).finish()
+    }
+}

@@ -1,0 +1,87 @@
+//! The engine's settings, each with the rule it must keep.
+
+use std::time::Duration;
+
+/// How a worker claims, holds and gives back jobs.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// How long a claimed job is held before others may rescue it; renewed three times in that time.
+    pub lease_secs: u64,
+    /// How often a worker looks for jobs when nothing wakes it.
+    pub poll_interval_ms: u64,
+    /// How often the leader promotes, rescues and wakes.
+    pub sweep_interval_ms: u64,
+    /// How long a running job has to notice that it was cancelled before it is dropped.
+    pub cancel_grace_ms: u64,
+    /// The limit of one statement of the engine, after which its connection is given up.
+    pub statement_timeout_ms: u64,
+    /// How many jobs one statement of the engine claims, completes or sweeps at most.
+    pub batch: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            lease_secs: 60,
+            poll_interval_ms: 1_000,
+            sweep_interval_ms: 1_000,
+            cancel_grace_ms: 5_000,
+            statement_timeout_ms: 5_000,
+            batch: 500,
+        }
+    }
+}
+
+impl Settings {
+    /// Checks every rule and names the key that breaks one.
+    pub fn validate(&self) -> Result<(), String> {
+        let rules = [
+            ("lease_secs", self.lease_secs >= 3, "at least 3, so that a renewal can fail twice"),
+            ("poll_interval_ms", (10..=60_000).contains(&self.poll_interval_ms), "between 10 and 60000"),
+            ("sweep_interval_ms", (10..=60_000).contains(&self.sweep_interval_ms), "between 10 and 60000"),
+            (
+                "statement_timeout_ms",
+                (100..=self.lease_secs * 500).contains(&self.statement_timeout_ms),
+                "between 100 and half the lease",
+            ),
+            ("batch", (1..=10_000).contains(&self.batch), "between 1 and 10000"),
+        ];
+        match rules.into_iter().find(|(_, holds, _)| !holds) {
+            Some((key, _, rule)) => Err(format!("queue.{key} must be {rule}")),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_secs(self.lease_secs)
+    }
+
+    pub(crate) fn poll_interval(&self) -> Duration {
+        Duration::from_millis(self.poll_interval_ms)
+    }
+
+    pub(crate) fn sweep_interval(&self) -> Duration {
+        Duration::from_millis(self.sweep_interval_ms)
+    }
+
+    pub(crate) fn cancel_grace(&self) -> Duration {
+        Duration::from_millis(self.cancel_grace_ms)
+    }
+
+    pub(crate) fn statement_timeout(&self) -> Duration {
+        Duration::from_millis(self.statement_timeout_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_rule_names_its_key() {
+        assert_eq!(Settings::default().validate(), Ok(()));
+        let message = Settings { batch: 0, ..Settings::default() }.validate().unwrap_err();
+        assert!(message.starts_with("queue.batch must be"), "{message}");
+    }
+}

@@ -1,0 +1,264 @@
+//! Settle: writes down what became of jobs, in batches, fenced by their tokens.
+//!
+//! Rows are found by id and token only. With a status in the WHERE the planner could walk the dead
+//! entries of the partial index on running rows, which costs six times as much under a held snapshot.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use greenroom_model::JobId;
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// The most bytes of an error's text that are stored.
+const ERROR_LIMIT: usize = 16 * 1024;
+/// The most bytes of a report that are stored.
+const REPORT_LIMIT: usize = 256 * 1024;
+
+/// What became of a running job.
+#[derive(Clone, Debug)]
+pub(crate) enum Verdict {
+    /// Done, with a report.
+    Completed(Value),
+    /// Done inside the handler's own transaction; nothing is left to write.
+    CompletedInTransaction,
+    /// Failed; to be tried again after the wait, or given up when it was the last attempt.
+    Retry { error: String, after: Duration },
+    /// Given back until then.
+    Snoozed { until: DateTime<Utc>, reason: String },
+    /// Given back because this process cannot run it now; ready again after the wait.
+    Released { after: Option<Duration>, reason: String },
+    /// Ended for good by its handler.
+    Discarded { reason: String },
+    /// Ended for good by an operator.
+    Cancelled,
+    /// The lease was lost: nothing of this attempt may be written.
+    Lost,
+}
+
+/// A verdict on one job, under its fence.
+#[derive(Clone, Debug)]
+pub(crate) struct Settlement {
+    pub id: JobId,
+    pub token: i64,
+    pub attempt: i16,
+    pub max_attempts: i16,
+    pub verdict: Verdict,
+}
+
+/// A row's change, as one statement applies many of them.
+struct Change {
+    outcome: &'static str,
+    /// Why it failed, when it has.
+    failure: Option<&'static str>,
+    error: Option<String>,
+    /// Seconds from now until it is ready again; `None` with no `until` is at once, in its old place.
+    after_secs: Option<f64>,
+    until: Option<DateTime<Utc>>,
+    gives_back: bool,
+}
+
+impl Settlement {
+    fn change(&self) -> Option<Change> {
+        let change = |outcome| Change {
+            outcome,
+            failure: None,
+            error: None,
+            after_secs: None,
+            until: None,
+            gives_back: false,
+        };
+        Some(match &self.verdict {
+            Verdict::Completed(_) | Verdict::CompletedInTransaction | Verdict::Lost => return None,
+            Verdict::Retry { error, .. } if self.attempt >= self.max_attempts => {
+                Change { failure: Some("exhausted"), error: Some(storable(error)), ..change("exhausted") }
+            }
+            Verdict::Retry { error, after } => Change {
+                error: Some(storable(error)),
+                after_secs: Some(after.as_secs_f64()),
+                ..change("retried")
+            },
+            Verdict::Snoozed { until, reason } => Change {
+                error: Some(storable(reason)),
+                until: Some(*until),
+                gives_back: true,
+                ..change("snoozed")
+            },
+            Verdict::Released { after, reason } => Change {
+                error: Some(storable(reason)),
+                after_secs: after.map(|wait| wait.as_secs_f64()),
+                gives_back: true,
+                ..change("released")
+            },
+            Verdict::Discarded { reason } => {
+                Change { failure: Some("discarded"), error: Some(storable(reason)), ..change("discarded") }
+            }
+            Verdict::Cancelled => Change {
+                failure: Some("cancelled"),
+                error: Some("cancelled by an operator".to_owned()),
+                ..change("cancelled")
+            },
+        })
+    }
+}
+
+/// Makes a text that PostgreSQL can hold: no NUL, not longer than an error should be.
+pub(crate) fn storable(text: &str) -> String {
+    let mut kept = text.replace('\0', "\u{fffd}");
+    if kept.len() > ERROR_LIMIT {
+        let mut end = ERROR_LIMIT;
+        while !kept.is_char_boundary(end) {
+            end -= 1;
+        }
+        kept.truncate(end);
+        kept.push('…');
+    }
+    kept
+}
+
+/// Makes a report that a row can hold: one that is too large, or has a NUL, is replaced by a note.
+pub(crate) fn storable_report(report: Value) -> Value {
+    let text = report.to_string();
+    if text.len() > REPORT_LIMIT {
+        return serde_json::json!({ "report_too_large": true, "bytes": text.len() });
+    }
+    if text.contains("\\u0000") {
+        return serde_json::json!({ "report_holds_nul": true });
+    }
+    report
+}
+
+/// Writes all settlements in two statements of one transaction; returns the ids whose lease was lost.
+pub(crate) async fn settle(
+    conn: &mut PgConnection,
+    worker: Uuid,
+    settlements: &[Settlement],
+) -> Result<Vec<JobId>, sqlx::Error> {
+    let mut lost = complete(conn, settlements).await?;
+    lost.extend(change(conn, worker, settlements).await?);
+    Ok(lost)
+}
+
+async fn complete(conn: &mut PgConnection, settlements: &[Settlement]) -> Result<Vec<JobId>, sqlx::Error> {
+    let mut ids = Vec::new();
+    let mut tokens = Vec::new();
+    let mut reports = Vec::new();
+    for settlement in settlements {
+        if let Verdict::Completed(report) = &settlement.verdict {
+            ids.push(settlement.id.0);
+            tokens.push(settlement.token);
+            reports.push(report.clone());
+        }
+    }
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let done = sqlx::query_scalar!(
+        r#"
+        with done as (
+            update background_jobs b
+               set status = 'completed', completed_at = greenroom.now(), updated_at = greenroom.now(),
+                   result = g.report, error_message = null, lease_token = null, leased_until = null
+              from unnest($1::uuid[], $2::bigint[], $3::jsonb[]) as g (id, token, report)
+             where b.id = g.id and b.lease_token = g.token
+            returning b.id, b.lane
+        ), woken as (
+            -- Only a lane with a cap can have slept for being full. Locked in order, and also when it
+            -- looks awake: a claim may just be putting it to sleep from an older snapshot.
+            update greenroom.lanes l set awake = true
+              from (select id from greenroom.lanes
+                     where cap is not null and id in (select lane from done)
+                     order by id for no key update) full_lanes
+             where l.id = full_lanes.id
+        )
+        select id as "id: JobId" from done
+        "#,
+        &ids,
+        &tokens,
+        &reports,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(JobId).filter(|id| !done.contains(id)).collect())
+}
+
+async fn change(
+    conn: &mut PgConnection,
+    worker: Uuid,
+    settlements: &[Settlement],
+) -> Result<Vec<JobId>, sqlx::Error> {
+    let changes: Vec<(&Settlement, Change)> =
+        settlements.iter().filter_map(|s| s.change().map(|change| (s, change))).collect();
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let done = sqlx::query_scalar!(
+        r#"
+        with given as (
+            select g.*, coalesce(g.until, greenroom.now() + make_interval(secs => g.after_secs)) as ready_at
+              from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::float8[],
+                          $7::timestamptz[], $8::bool[])
+                   as g (id, token, outcome, failure, error, after_secs, until, gives_back)
+        ), moved as (
+            update background_jobs b
+               set status = case when g.failure is null then 'pending' else 'failed' end,
+                   failure = g.failure,
+                   error_message = g.error,
+                   completed_at = case when g.failure is not null then greenroom.now() end,
+                   updated_at = greenroom.now(),
+                   attempt = b.attempt - g.gives_back::int::smallint,
+                   run_at = coalesce(g.ready_at, b.run_at),
+                   -- What is ready at once keeps its place; the rest is promoted when it is due.
+                   rank = case when g.ready_at is null then b.rank end,
+                   lease_token = null, leased_until = null
+              from given g
+             where b.id = g.id and b.lease_token = g.token
+            returning b.id, b.lane, b.rank, b.attempt, b.started_at, b.status, g.outcome, g.error
+        ), noted as (
+            insert into greenroom.attempts (job_id, attempt, outcome, error, worker_id, started_at)
+            select id, attempt, outcome, error, $9, started_at from moved
+        ), woken as (
+            update greenroom.lanes l
+               set awake = true, head = least(l.head, ready.rank)
+              from (select k.id, back.rank
+                      from greenroom.lanes k
+                      join (select lane, min(rank) filter (where status = 'pending') as rank
+                              from moved group by lane) back on back.lane = k.id
+                     order by k.id for no key update of k) ready
+             where l.id = ready.id
+        )
+        select id as "id: JobId" from moved
+        "#,
+        &changes.iter().map(|(s, _)| s.id.0).collect::<Vec<_>>(),
+        &changes.iter().map(|(s, _)| s.token).collect::<Vec<_>>(),
+        &changes.iter().map(|(_, c)| c.outcome.to_owned()).collect::<Vec<_>>(),
+        &changes.iter().map(|(_, c)| c.failure.map(str::to_owned)).collect::<Vec<_>>() as &[Option<String>],
+        &changes.iter().map(|(_, c)| c.error.clone()).collect::<Vec<_>>() as &[Option<String>],
+        &changes.iter().map(|(_, c)| c.after_secs).collect::<Vec<_>>() as &[Option<f64>],
+        &changes.iter().map(|(_, c)| c.until).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
+        &changes.iter().map(|(_, c)| c.gives_back).collect::<Vec<_>>(),
+        worker,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(changes.iter().map(|(s, _)| s.id).filter(|id| !done.contains(id)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_postgres_cannot_hold_is_replaced() {
+        assert_eq!(storable("a\0b"), "a\u{fffd}b");
+        let long = storable(&"é".repeat(ERROR_LIMIT));
+        assert!(long.len() <= ERROR_LIMIT + '…'.len_utf8() && long.ends_with('…'));
+        assert_eq!(
+            storable_report(serde_json::json!({"a": "\0"})),
+            serde_json::json!({"report_holds_nul": true})
+        );
+        let huge = storable_report(Value::String("x".repeat(REPORT_LIMIT)));
+        assert_eq!(huge["report_too_large"], true);
+    }
+}

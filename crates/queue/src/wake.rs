@@ -1,0 +1,125 @@
+//! The handle that enqueuers hold: the pool, and the wake that follows a commit.
+//!
+//! The first wake goes at once; what comes while it is under way, or within 5 ms after, is merged into
+//! the next. A wake shortens latency and nothing else: the sweeper finds what nobody woke.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use crate::enqueue::WakeLane;
+use crate::{EnqueueError, Enqueued, Job, NewJob, enqueue};
+
+/// The channel on which a queue's name says that it has work.
+pub(crate) const WAKE_CHANNEL: &str = "greenroom_wake";
+
+const MERGE_WINDOW: Duration = Duration::from_millis(5);
+const WAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A cheap handle on the queue of one database: enqueue by it, wake by it.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    pool: PgPool,
+    lanes: mpsc::UnboundedSender<Vec<WakeLane>>,
+}
+
+impl Queue {
+    /// Makes a handle and starts its waker, which ends with the last clone. Needs a tokio runtime.
+    pub fn new(pool: PgPool) -> Self {
+        let (lanes, woken) = mpsc::unbounded_channel();
+        tokio::spawn(run_waker(pool.clone(), woken));
+        Self { pool, lanes }
+    }
+
+    /// Returns the pool it works on.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Enqueues one job in a transaction of its own, and wakes its lane.
+    pub async fn enqueue<J: Job>(&self, job: &J) -> Result<Enqueued, EnqueueError> {
+        let answers = self.enqueue_many(&[NewJob::of(job)?]).await?;
+        answers.into_iter().next().ok_or_else(|| EnqueueError::Database(sqlx::Error::RowNotFound))
+    }
+
+    /// Enqueues jobs in one transaction of their own, and wakes their lanes.
+    pub async fn enqueue_many(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, EnqueueError> {
+        let mut tx = self.pool.begin().await?;
+        let answers = enqueue(&mut tx, jobs).await?;
+        tx.commit().await?;
+        self.wake(&answers);
+        Ok(answers)
+    }
+
+    /// Wakes the lanes of jobs whose transaction has committed. Returns at once.
+    pub fn wake(&self, jobs: &[Enqueued]) {
+        // In one message: a lane woken for its later jobs first would show them first.
+        let lanes: Vec<WakeLane> = jobs.iter().filter_map(|job| job.lane.clone()).collect();
+        if !lanes.is_empty() {
+            // The waker only ends when this handle is dropped; then there is nobody to tell.
+            let _ = self.lanes.send(lanes);
+        }
+    }
+}
+
+async fn run_waker(pool: PgPool, mut woken: mpsc::UnboundedReceiver<Vec<WakeLane>>) {
+    let mut batch = Vec::new();
+    while woken.recv_many(&mut batch, 10_000).await > 0 {
+        let lanes = merge(batch.drain(..).flatten());
+        match tokio::time::timeout(WAKE_TIMEOUT, wake_lanes(&pool, &lanes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "Could not wake {} lanes; the sweeper will", lanes.len()),
+            Err(_) => warn!("Waking {} lanes took too long; the sweeper will", lanes.len()),
+        }
+        tokio::time::sleep(MERGE_WINDOW).await;
+    }
+}
+
+/// Keeps one entry a lane, with its lowest rank.
+fn merge(lanes: impl Iterator<Item = WakeLane>) -> Vec<WakeLane> {
+    let mut by_id: BTreeMap<i64, WakeLane> = BTreeMap::new();
+    for lane in lanes {
+        by_id.entry(lane.id).and_modify(|kept| kept.rank = kept.rank.min(lane.rank)).or_insert(lane);
+    }
+    by_id.into_values().collect()
+}
+
+async fn wake_lanes(pool: &PgPool, lanes: &[WakeLane]) -> Result<(), sqlx::Error> {
+    let queues: BTreeSet<&str> = lanes.iter().map(|lane| lane.queue.as_str()).collect();
+    let mut tx = pool.begin().await?;
+    sqlx::query!(
+        "select greenroom.wake($1, $2, $3, $4, $5)",
+        &lanes.iter().map(|l| l.id).collect::<Vec<_>>(),
+        &lanes.iter().map(|l| l.queue.clone()).collect::<Vec<_>>(),
+        &lanes.iter().map(|l| l.key.clone()).collect::<Vec<_>>(),
+        &lanes.iter().map(|l| l.cap).collect::<Vec<_>>() as &[Option<i32>],
+        &lanes.iter().map(|l| l.rank).collect::<Vec<_>>(),
+    )
+    .execute(&mut *tx)
+    .await?;
+    notify(&mut tx, &queues.into_iter().map(str::to_owned).collect::<Vec<_>>()).await?;
+    tx.commit().await
+}
+
+/// Tells listening workers which queues have work.
+pub(crate) async fn notify(conn: &mut sqlx::PgConnection, queues: &[String]) -> Result<(), sqlx::Error> {
+    sqlx::query!("select pg_notify($1, q.name) from unnest($2::text[]) as q (name)", WAKE_CHANNEL, queues)
+        .fetch_all(conn)
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_is_woken_once_from_its_lowest_rank() {
+        let lane = |id, rank| WakeLane { id, queue: "q".into(), key: "k".into(), cap: None, rank };
+        let merged = merge([lane(2, 9), lane(1, 5), lane(2, 3)].into_iter());
+        assert_eq!(merged.iter().map(|l| (l.id, l.rank)).collect::<Vec<_>>(), [(1, 5), (2, 3)]);
+    }
+}

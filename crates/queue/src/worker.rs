@@ -1,0 +1,152 @@
+//! A worker: the driver, the apalis runtime, the listener and the sweeper, started and stopped as one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apalis::prelude::*;
+use apalis_core::worker::ext::parallelize::ParallelizeExt;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::backend::{Handed, Handout};
+use crate::claim::timed;
+use crate::driver::{Channels, Driver, Served, Stopping};
+use crate::listen::listen;
+use crate::settle::Verdict;
+use crate::sweep::Sweeper;
+use crate::{Jobs, Queue, QueueError, Settings, workers};
+
+/// Why a worker could not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkerError {
+    /// A setting breaks its rule.
+    #[error("{0}")]
+    Settings(String),
+    /// No queue was named.
+    #[error("a worker needs at least one queue with at least one slot")]
+    NoQueues,
+    /// The database could not be reached at the start.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The runtime ended by itself.
+    #[error("the worker runtime ended: {0}")]
+    Runtime(String),
+}
+
+/// A process's share in the work: which queues, how many jobs at once.
+#[derive(Debug)]
+#[must_use]
+pub struct Worker {
+    queue: Queue,
+    jobs: Jobs,
+    settings: Settings,
+    served: Vec<Served>,
+    shutdown_timeout: Duration,
+}
+
+impl Worker {
+    /// Makes a worker that knows these jobs and serves no queue yet.
+    pub fn new(queue: Queue, jobs: Jobs, settings: Settings) -> Self {
+        Self { queue, jobs, settings, served: Vec::new(), shutdown_timeout: Duration::from_secs(25) }
+    }
+
+    /// Serves a queue with this many jobs at once.
+    pub fn serve(mut self, queue: impl Into<String>, slots: u32) -> Self {
+        self.served.push(Served { name: queue.into(), slots });
+        self
+    }
+
+    /// Sets how long running jobs may finish after a gentle stop.
+    pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.shutdown_timeout = timeout;
+        self
+    }
+
+    /// Runs until `gently` is cancelled and the jobs in hand are finished or given back; `at_once`
+    /// cuts that wait short. No stop burns an attempt.
+    pub async fn run(self, gently: CancellationToken, at_once: CancellationToken) -> Result<(), WorkerError> {
+        self.settings.validate().map_err(WorkerError::Settings)?;
+        if !self.served.iter().any(|served| served.slots > 0) {
+            return Err(WorkerError::NoQueues);
+        }
+        let id = Uuid::now_v7();
+        // Names are unique per process start: a reused one would hide what its predecessor left.
+        let name =
+            format!("{}-{id}", self.served.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join("+"));
+        let limit = self.settings.statement_timeout();
+        self.jobs.register(self.queue.pool()).await.map_err(QueueError::from)?;
+        timed(self.queue.pool(), limit, async |conn: &mut sqlx::PgConnection| {
+            workers::started(conn, id, &name, &self.served).await
+        })
+        .await?;
+
+        let (handout, jobs) = mpsc::unbounded_channel();
+        let (ack, acks) = mpsc::unbounded_channel();
+        let (hear, heard) = mpsc::unbounded_channel();
+        let listener = tokio::spawn(listen(self.queue.pool().clone(), hear));
+        let sweeping = CancellationToken::new();
+        let sweeper =
+            tokio::spawn(Sweeper::new(self.queue.pool().clone(), id, &self.settings).run(sweeping.clone()));
+
+        let driver = Driver::new(
+            id,
+            self.queue.clone(),
+            self.jobs.clone(),
+            self.settings.clone(),
+            self.served.clone(),
+            Channels { handout, acks, heard },
+            Stopping { gently: gently.clone(), at_once, deadline: self.shutdown_timeout },
+        );
+        info!(worker.id = %id, "Working on {name}");
+        let driver = tokio::spawn(driver.run());
+        let runtime = self.runtime(&name, Handout { jobs, acks: ack }, gently);
+        let ended = tokio::spawn(runtime).await;
+
+        let drove = driver.await;
+        sweeping.cancel();
+        let _ = sweeper.await;
+        listener.abort();
+        let gone = timed(self.queue.pool(), limit, async |conn: &mut sqlx::PgConnection| {
+            workers::stopped(conn, id).await
+        });
+        if let Err(error) = gone.await {
+            warn!(%error, "Could not sign the worker off");
+        }
+        drove.map_err(|error| WorkerError::Runtime(error.to_string()))?;
+        match ended {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(WorkerError::Runtime(error.to_string())),
+            Err(error) => Err(WorkerError::Runtime(error.to_string())),
+        }
+    }
+
+    /// Builds the apalis worker. The first layer is the outermost: every job runs on a task of its own,
+    /// so one that computes does not hold up the others, and a panic ends there as an error.
+    fn runtime(
+        &self,
+        name: &str,
+        backend: Handout,
+        stopping: CancellationToken,
+    ) -> impl Future<Output = Result<(), apalis_core::error::WorkerError>> + Send + use<> {
+        let (jobs, queue, settings) =
+            (self.jobs.clone(), self.queue.clone(), Arc::new(self.settings.clone()));
+        WorkerBuilder::new(name)
+            .backend(backend)
+            .parallelize(tokio::spawn)
+            .catch_panic()
+            .build(move |handed: Handed| {
+                let (jobs, queue, settings, stopping) =
+                    (jobs.clone(), queue.clone(), Arc::clone(&settings), stopping.clone());
+                async move {
+                    if !handed.begun.begin() {
+                        return Ok::<_, BoxDynError>(Verdict::Lost);
+                    }
+                    Ok(jobs.run(handed.job, queue, handed.interrupt, stopping, &settings).await)
+                }
+            })
+            .run()
+    }
+}

@@ -1,0 +1,60 @@
+//! Worker processes, as they say of themselves in `greenroom.workers`.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::driver::Served;
+
+/// Writes that a worker has started.
+pub(crate) async fn started(
+    conn: &mut PgConnection,
+    id: Uuid,
+    name: &str,
+    served: &[Served],
+) -> Result<(), sqlx::Error> {
+    let host = std::env::var("HOSTNAME")
+        .ok()
+        .or_else(|| std::fs::read_to_string("/etc/hostname").ok())
+        .map_or_else(|| "unknown".to_owned(), |host| host.trim().to_owned());
+    sqlx::query!(
+        r#"
+        insert into greenroom.workers (id, name, host, pid, version, queues, slots)
+        values ($1, $2, $3, $4, $5, $6, $7)
+        "#,
+        id,
+        name,
+        host,
+        i32::try_from(std::process::id()).unwrap_or(0),
+        env!("CARGO_PKG_VERSION"),
+        &served.iter().map(|served| served.name.clone()).collect::<Vec<_>>(),
+        i32::try_from(served.iter().map(|served| u64::from(served.slots)).sum::<u64>()).unwrap_or(i32::MAX),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Writes that a worker lives.
+pub(crate) async fn seen(conn: &mut PgConnection, id: Uuid, busy: i32) -> Result<(), sqlx::Error> {
+    sqlx::query!("update greenroom.workers set seen_at = greenroom.now(), busy = $2 where id = $1", id, busy)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Forgets a worker that stopped.
+pub(crate) async fn stopped(conn: &mut PgConnection, id: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from greenroom.workers where id = $1", id).execute(conn).await?;
+    Ok(())
+}
+
+/// Forgets workers that have not been seen for ten leases: they died without a word.
+pub(crate) async fn forget_dead(conn: &mut PgConnection, lease_secs: f64) -> Result<u64, sqlx::Error> {
+    let gone = sqlx::query!(
+        "delete from greenroom.workers where seen_at < greenroom.now() - make_interval(secs => $1)",
+        lease_secs * 10.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(gone.rows_affected())
+}
