@@ -179,7 +179,7 @@ impl House {
     }
 
     fn jobs(&self) -> Jobs {
-        Jobs::new().with::<Probe>(&self.seen).with::<Serial>(&self.seen)
+        Jobs::new().with::<Probe>(Some(&self.seen)).with::<Serial>(Some(&self.seen))
     }
 
     fn start(&self, slots: u32, settings: Settings) -> Running {

@@ -51,7 +51,7 @@ pub struct KindInfo {
     pub kind: &'static str,
     /// Its policy.
     pub policy: Policy,
-    handler: Handler,
+    handler: Option<Handler>,
     build: Build,
 }
 
@@ -68,12 +68,18 @@ impl Jobs {
     }
 
     /// Registers a job, with the state its handler works with.
+    ///
+    /// Without a state it is only declared: such a process can enqueue and schedule it, and leaves
+    /// running it to others.
     #[must_use]
-    pub fn with<J: Job>(mut self, state: &Arc<J::State>) -> Self {
-        let state = Arc::clone(state);
-        let handler: Handler = Arc::new(move |claimed, ctx| {
-            let state = Arc::clone(&state);
-            Box::pin(async move { run::<J>(&claimed, &state, &ctx).await })
+    pub fn with<J: Job>(mut self, state: Option<&Arc<J::State>>) -> Self {
+        let handler = state.map(|state| {
+            let state = Arc::clone(state);
+            let handler: Handler = Arc::new(move |claimed, ctx| {
+                let state = Arc::clone(&state);
+                Box::pin(async move { run::<J>(&claimed, &state, &ctx).await })
+            });
+            handler
         });
         let build: Build = Arc::new(|payload, user| {
             let job: J = serde_json::from_str(payload)?;
@@ -150,14 +156,15 @@ impl Jobs {
         settings: &Settings,
     ) -> Verdict {
         let span = info_span!("job", job.id = %job.id, job.kind = job.kind, job.attempt = job.attempt);
-        let Some(info) = self.kinds.get(job.kind.as_str()) else {
+        let known = self.kinds.get(job.kind.as_str());
+        let Some((info, handler)) = known.and_then(|info| Some((info, info.handler.as_ref()?))) else {
             let reason = format!("no worker of queue {:?} here knows the kind {:?}", job.queue, job.kind);
             warn!(parent: &span, "{reason}; left for a release that does");
             return Verdict::Released { after: Some(UNKNOWN_KIND_WAIT), reason };
         };
         let ctx = Context::new(Arc::clone(&job), queue, interrupt.clone(), stopping);
         let limit = info.policy.timeout;
-        let work = (info.handler)(Arc::clone(&job), ctx).instrument(span.clone());
+        let work = handler(Arc::clone(&job), ctx).instrument(span.clone());
         let interrupted = async {
             let why = interrupt.wait_for(Option::is_some).await.map(|why| *why);
             match why {

@@ -253,7 +253,7 @@ mod tests {
 
     async fn scheduler(db: &Database) -> Scheduler {
         let scheduler =
-            Scheduler::new(Queue::new(db.pool().clone()), Jobs::new().with::<Nightly>(&Arc::new(())));
+            Scheduler::new(Queue::new(db.pool().clone()), Jobs::new().with::<Nightly>(Some(&Arc::new(()))));
         scheduler.jobs.register(db.pool()).await.unwrap();
         scheduler.declare().await.unwrap();
         scheduler
