@@ -1,1 +1,41 @@
-//! To be written.
+//! Local stand-ins of the outside worlds that the vendors' own clients accept.
+//!
+//! A [`Sandbox`] serves Google's token endpoint and YouTube's Data API under the vendors' own paths,
+//! on one address: a client only replaces the scheme and host. Behind it lies a deterministic world
+//! of any size, drawn from a seed; what a test wants to go wrong is scripted by [`Rule`]s, what it
+//! wants to happen by [`Change`]s, from within the process or over `/_sandbox`:
+//!
+//! | path | what it does |
+//! |---|---|
+//! | `POST /_sandbox/faults` | takes one [`Rule`] or a list of them |
+//! | `DELETE /_sandbox/faults` | forgets all rules |
+//! | `POST /_sandbox/changes` | lets a [`Change`] happen, answers the ids |
+//! | `GET /_sandbox/stats` | [`Stats`]: calls and units so far |
+//! | `GET /_sandbox/totals` | [`Totals`]: what a complete walk must find |
+//!
+//! It knows nothing of Greenroom, and guards nothing: its credentials are made from the seed and must
+//! be refused in production.
+
+mod endpoint;
+mod faults;
+mod fields;
+mod google;
+mod http;
+mod json;
+mod sandbox;
+mod settings;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod world;
+
+pub use endpoint::Endpoint;
+pub use faults::{Fault, Rule};
+pub use google::{
+    Bucket,
+    oauth::{Account, Google},
+};
+pub use sandbox::{Ready, Running, Sandbox};
+pub use settings::{Quota, Settings};
+pub use stats::Stats;
+pub use world::{Change, Changed, Totals, UnknownId};

@@ -1,0 +1,34 @@
+//! The routes: the vendors' own paths, and `/_sandbox` for whoever scripts the sandbox.
+
+mod control;
+mod vendor;
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use tower_http::compression::{CompressionLayer, CompressionLevel};
+
+use crate::{endpoint::Endpoint, google::refusal::Refusal, sandbox::Sandbox};
+
+pub(crate) fn router(sandbox: &Sandbox) -> Router {
+    let list = |endpoint| get(move |state, headers, query| vendor::list(state, endpoint, headers, query));
+    // The strongest compression would cost more time than everything else here.
+    let gzip = CompressionLayer::new().quality(CompressionLevel::Fastest);
+    Router::new()
+        .route("/token", post(vendor::token))
+        .route("/revoke", post(vendor::revoke))
+        .route("/youtube/v3/channels", list(Endpoint::Channels))
+        .route("/youtube/v3/playlistItems", list(Endpoint::PlaylistItems))
+        .route("/youtube/v3/videos", list(Endpoint::Videos))
+        .route("/youtube/v3/videos:batchGetStats", list(Endpoint::BatchGetStats))
+        .route("/youtube/v3/commentThreads", list(Endpoint::CommentThreads))
+        .route("/youtube/v3/comments", list(Endpoint::Comments))
+        .layer(gzip)
+        .route("/_sandbox/faults", post(control::inject).delete(control::clear_faults))
+        .route("/_sandbox/changes", post(control::change))
+        .route("/_sandbox/stats", get(control::stats))
+        .route("/_sandbox/totals", get(control::totals))
+        .fallback(async || Refusal::new(404, "global", "notFound", "Not Found"))
+        .with_state(sandbox.clone())
+}

@@ -1,0 +1,199 @@
+//! A sandbox and what a test may do to it from within the same process.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use axum::serve::ListenerExt;
+use serde::{Deserialize, Serialize};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::{
+    Settings,
+    faults::{Faults, Rule},
+    google::{
+        Grants, Meter,
+        oauth::{Account, Google},
+    },
+    http,
+    stats::{Counter, Stats},
+    world::{Change, Changed, Changes, Totals, UnknownId, VideoKey, View, World},
+};
+
+/// Stand-ins of the outside worlds; clones share everything.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) world: World,
+    changes: RwLock<Changes>,
+    grants: Mutex<Grants>,
+    quota: Mutex<Meter>,
+    faults: Mutex<Faults>,
+    counter: Mutex<Counter>,
+}
+
+/// What a program needs to know to use a sandbox: printed as one line when it is ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// What replaces the scheme and host of every vendor's address.
+    pub base_url: String,
+    /// Google's credentials.
+    pub google: Google,
+}
+
+/// A sandbox that listens; it stops when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    /// What replaces the scheme and host of every vendor's address.
+    pub base_url: String,
+    sandbox: Sandbox,
+    server: JoinHandle<()>,
+}
+
+impl Sandbox {
+    /// Makes a sandbox that does not listen yet.
+    pub fn new(settings: Settings) -> Self {
+        let inner = Inner {
+            world: World::new(&settings),
+            changes: RwLock::default(),
+            grants: Mutex::new(Grants::new(&settings)),
+            quota: Mutex::new(Meter::new(settings.quota)),
+            faults: Mutex::default(),
+            counter: Mutex::default(),
+            settings,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Listens and serves until the answer is dropped.
+    pub async fn start(settings: Settings) -> io::Result<Running> {
+        let listener = TcpListener::bind(settings.listen).await?;
+        let base_url = format!("http://{}", listener.local_addr()?);
+        let sandbox = Self::new(settings);
+        let router = sandbox.router();
+        // A page is written in one piece; waiting to fill a packet would only add to the latency.
+        let listener = listener.tap_io(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "The sandbox could not switch Nagle's algorithm off");
+            }
+        });
+        let server = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "The sandbox stopped serving");
+            }
+        });
+        Ok(Running { base_url, sandbox, server })
+    }
+
+    /// Returns the routes, for a program that listens by itself.
+    pub fn router(&self) -> axum::Router {
+        http::router(self)
+    }
+
+    /// Returns what a client needs to act for the channels.
+    pub fn google(&self) -> Google {
+        let grants = self.grants();
+        let channels: Vec<_> = self.inner.world.channels.iter().collect();
+        let disabled = VideoKey { channel: 0, index: 1 };
+        Google {
+            client_id: grants.client_id.clone(),
+            client_secret: grants.client_secret.clone(),
+            refresh_token: grants.of_channel(0),
+            readonly_refresh_token: grants.readonly(),
+            revoked_refresh_token: grants.revoked(),
+            channel_id: channels.first().map(|channel| channel.id()).unwrap_or_default(),
+            comments_disabled_video: channels
+                .first()
+                .filter(|channel| disabled.index < channel.videos())
+                .map(|_| self.inner.world.ids.video(disabled)),
+            channels: channels
+                .iter()
+                .map(|channel| Account {
+                    channel_id: channel.id(),
+                    refresh_token: grants.of_channel(channel.index),
+                })
+                .collect(),
+        }
+    }
+
+    /// Scripts a fault.
+    pub fn inject(&self, rule: Rule) {
+        self.faults().add(rule);
+    }
+
+    /// Forgets all scripted faults.
+    pub fn clear_faults(&self) {
+        self.faults().clear();
+    }
+
+    /// Lets something happen on the platform now.
+    pub fn change(&self, change: &Change) -> Result<Changed, UnknownId> {
+        let mut changes = self.inner.changes.write().unwrap_or_else(PoisonError::into_inner);
+        changes.apply(&self.inner.world, change, self.inner.settings.clock.now())
+    }
+
+    /// Counts what has been asked since the start.
+    pub fn stats(&self) -> Stats {
+        let units = self.quota().used();
+        self.counter().stats(units)
+    }
+
+    /// Counts what a complete walk of each channel must find now.
+    pub fn totals(&self) -> Vec<Totals> {
+        let changes = self.changes();
+        let view = View { world: &self.inner.world, changes: &changes };
+        self.inner.world.channels.iter().map(|channel| view.totals(channel)).collect()
+    }
+
+    pub(crate) fn changes(&self) -> RwLockReadGuard<'_, Changes> {
+        self.inner.changes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn grants(&self) -> MutexGuard<'_, Grants> {
+        held(&self.inner.grants)
+    }
+
+    pub(crate) fn quota(&self) -> MutexGuard<'_, Meter> {
+        held(&self.inner.quota)
+    }
+
+    pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
+        held(&self.inner.faults)
+    }
+
+    pub(crate) fn counter(&self) -> MutexGuard<'_, Counter> {
+        held(&self.inner.counter)
+    }
+}
+
+/// Locks; what a panicking test left behind is still in order, since nothing is changed in steps.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Running {
+    /// Returns what a program needs to know to use this sandbox.
+    pub fn ready(&self) -> Ready {
+        Ready { base_url: self.base_url.clone(), google: self.google() }
+    }
+}
+
+impl std::ops::Deref for Running {
+    type Target = Sandbox;
+
+    fn deref(&self) -> &Sandbox {
+        &self.sandbox
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
