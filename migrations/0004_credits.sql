@@ -90,7 +90,7 @@ create unique index credit_grants_once_a_period on greenroom.credit_grants (user
 create index credit_grants_user on greenroom.credit_grants (user_id, created_at desc);
 
 create table public.credit_usage_events (
-    id uuid primary key default gen_random_uuid(),
+    id uuid primary key default greenroom.uuid_v7(),
     user_id uuid not null references public.users on delete cascade,
     action_type public.credit_action_type not null,
     description text,

@@ -1,7 +1,7 @@
 -- Runs of product jobs, where they have got to, and what they spent of a platform's quota.
 
 create table public.sync_logs (
-    id uuid primary key default gen_random_uuid(),
+    id uuid primary key default greenroom.uuid_v7(),
     channel_id uuid references public.youtube_connections on delete cascade,
     sync_type text not null,
     started_at timestamptz not null default greenroom.now(),

@@ -19,7 +19,7 @@ create index workflows_user on public.workflows (user_id, created_at desc);
 -- A comment without a sentiment is the request to read it: there is no other message. So enrichment
 -- columns have no default, and an edited text sets them back to NULL.
 create table public.youtube_comments (
-    id uuid primary key default gen_random_uuid(),
+    id uuid primary key default greenroom.uuid_v7(),
     video_id uuid not null,   -- references youtube_videos, which youtube adds
     comment_id text not null,
     author_name text,
@@ -70,7 +70,7 @@ comment on column public.youtube_comments.priority_score is '1 to 100; age is le
 comment on column public.youtube_comments.deleted_at is 'When YouTube was twice seen without it.';
 
 create table public.instagram_comments (
-    id uuid primary key default gen_random_uuid(),
+    id uuid primary key default greenroom.uuid_v7(),
     media_id uuid not null,   -- references instagram_media, which instagram adds
     comment_id text not null,
     username text,

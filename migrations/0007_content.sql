@@ -4,7 +4,7 @@
 -- million, and ORMs read it unchanged.
 
 create table public.content_pieces (
-    id uuid primary key default gen_random_uuid(),
+    id uuid primary key default greenroom.uuid_v7(),
     user_id uuid not null references public.users on delete cascade,
     organization_id uuid references public.organizations on delete set null,
     platform text not null,

@@ -1,7 +1,7 @@
 -- Videos of a connected channel.
 
 create table public.youtube_videos (
-    id uuid primary key default gen_random_uuid(),
+    id uuid primary key default greenroom.uuid_v7(),
     channel_id uuid not null references public.youtube_connections on delete cascade,
     video_id text not null,
     title text,

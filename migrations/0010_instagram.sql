@@ -1,7 +1,7 @@
 -- Posts, reels and stories of a connected Instagram account, and its daily insights.
 
 create table public.instagram_media (
-    id uuid primary key default gen_random_uuid(),
+    id uuid primary key default greenroom.uuid_v7(),
     connection_id uuid not null references public.instagram_connections on delete cascade,
     media_id text not null,
     media_type text not null,
