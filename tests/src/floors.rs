@@ -11,9 +11,7 @@ use toml::{Table, Value};
 /// Floors from the ground up; arrows go down only, never inside a floor.
 const FLOORS: [&[&str]; 8] = [
     &["model"],
-    &[
-        "boot", "vault", "http", "llm", "queue", "mail", "postgres", "language",
-    ],
+    &["boot", "vault", "http", "llm", "queue", "mail", "postgres", "language"],
     &["accounts", "connections", "credits", "sync"],
     &["comments", "content", "studio"],
     &["youtube", "instagram", "campaigns"],
@@ -23,12 +21,7 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// The arrows inside the floor of mechanism: who may use whom.
-const CHAINS: [(&str, &str); 4] = [
-    ("http", "vault"),
-    ("llm", "http"),
-    ("llm", "vault"),
-    ("mail", "queue"),
-];
+const CHAINS: [(&str, &str); 4] = [("http", "vault"), ("llm", "http"), ("llm", "vault"), ("mail", "queue")];
 
 /// Beside the floors: what each of them may use, and whose programs may carry it. Tests may always.
 const BESIDE: [(&str, &[&str], &[&str]); 2] = [
@@ -43,10 +36,7 @@ fn floor(name: &str) -> Option<usize> {
 }
 
 fn beside(name: &str) -> Option<(&'static [&'static str], &'static [&'static str])> {
-    BESIDE
-        .iter()
-        .find(|(beside, ..)| *beside == name)
-        .map(|(_, uses, users)| (*uses, *users))
+    BESIDE.iter().find(|(beside, ..)| *beside == name).map(|(_, uses, users)| (*uses, *users))
 }
 
 /// Returns why a crate may not depend on another, if so.
@@ -74,20 +64,11 @@ fn objections(folder: &str, manifest: &Table) -> Vec<String> {
     if floor(name).is_none() && beside(name).is_none() {
         found.push(format!("{folder}: not drawn on any floor"));
     }
-    let package = manifest
-        .get("package")
-        .and_then(|package| package.get("name"))
-        .and_then(Value::as_str);
+    let package = manifest.get("package").and_then(|package| package.get("name")).and_then(Value::as_str);
     if package != Some(&format!("greenroom-{name}")) {
-        found.push(format!(
-            "{folder}: the package is {package:?}, not greenroom-{name}"
-        ));
+        found.push(format!("{folder}: the package is {package:?}, not greenroom-{name}"));
     }
-    let targets = manifest
-        .get("target")
-        .and_then(Value::as_table)
-        .into_iter()
-        .flat_map(Table::values);
+    let targets = manifest.get("target").and_then(Value::as_table).into_iter().flat_map(Table::values);
     let tables = std::iter::once(manifest).chain(targets.filter_map(Value::as_table));
     for (table, section) in tables.flat_map(|table| SECTIONS.map(|section| (table, section))) {
         let Some(dependencies) = table.get(section).and_then(Value::as_table) else {
@@ -101,9 +82,7 @@ fn objections(folder: &str, manifest: &Table) -> Vec<String> {
             }
             // Our own crates have features that only some want (`testing`); those of others are set once, at the root.
             if ours.is_none() && says.get("features").is_some() {
-                found.push(format!(
-                    "{folder}: the features of {dependency} belong to the root manifest"
-                ));
+                found.push(format!("{folder}: the features of {dependency} belong to the root manifest"));
             }
         }
     }
@@ -115,16 +94,11 @@ fn root() -> &'static Path {
 }
 
 fn read(folder: &str) -> Table {
-    fs::read_to_string(root().join(folder).join("Cargo.toml"))
-        .unwrap()
-        .parse()
-        .unwrap()
+    fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap().parse().unwrap()
 }
 
 fn members() -> Vec<String> {
-    let crates = fs::read_dir(root().join("crates"))
-        .unwrap()
-        .map(|entry| entry.unwrap());
+    let crates = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap());
     let crates = crates.filter(|entry| entry.path().join("Cargo.toml").exists());
     let crates = crates.map(|entry| format!("crates/{}", entry.file_name().into_string().unwrap()));
     crates.chain(["tests".into()]).collect()
@@ -134,10 +108,7 @@ fn members() -> Vec<String> {
 fn every_arrow_goes_down() {
     let members = members();
     assert!(members.len() > 10, "only {members:?} were found");
-    let found: Vec<String> = members
-        .iter()
-        .flat_map(|folder| objections(folder, &read(folder)))
-        .collect();
+    let found: Vec<String> = members.iter().flat_map(|folder| objections(folder, &read(folder))).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -145,12 +116,8 @@ fn every_arrow_goes_down() {
 fn the_root_is_virtual_and_has_no_other_members() {
     let root = read(".");
     assert!(!root.contains_key("package"));
-    let members: Vec<&str> = root["workspace"]["members"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
+    let members: Vec<&str> =
+        root["workspace"]["members"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert_eq!(members, ["crates/*", "tests"]);
 }
 
@@ -170,10 +137,7 @@ fn a_wrong_arrow_is_refused() {
         ("api", "nowhere", "dependencies"),          // not drawn
     ];
     for (from, to, section) in wrong {
-        assert!(
-            objection(from, to, section).is_some(),
-            "{from} -> {to} was let through"
-        );
+        assert!(objection(from, to, section).is_some(), "{from} -> {to} was let through");
     }
     let right = [
         ("llm", "http", "dependencies"),

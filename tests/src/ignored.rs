@@ -10,14 +10,8 @@ use std::path::{Path, PathBuf};
 fn objections(source: &str) -> Vec<String> {
     let mut found = Vec::new();
     let lines: Vec<&str> = source.lines().map(str::trim).collect();
-    for (at, line) in lines
-        .iter()
-        .enumerate()
-        .filter(|(_, line)| line.starts_with("#[ignore"))
-    {
-        let name = lines[at..]
-            .iter()
-            .find_map(|line| line.split("fn ").nth(1)?.split('(').next());
+    for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.starts_with("#[ignore")) {
+        let name = lines[at..].iter().find_map(|line| line.split("fn ").nth(1)?.split('(').next());
         let name = name.unwrap_or_default();
         let reason = line.split('"').nth(1).unwrap_or_default();
         let fits = match reason.split([' ', ',']).next() {
@@ -49,9 +43,7 @@ fn what_is_ignored_says_why_by_reason_and_name() {
         .iter()
         .flat_map(|path| {
             let found = objections(&fs::read_to_string(path).unwrap());
-            found
-                .into_iter()
-                .map(move |what| format!("{}, {what}", path.display()))
+            found.into_iter().map(move |what| format!("{}, {what}", path.display()))
         })
         .collect();
     assert!(
@@ -64,9 +56,7 @@ fn what_is_ignored_says_why_by_reason_and_name() {
 #[test]
 fn a_silent_skip_is_refused() {
     let ignored = |reason: &str, name: &str| {
-        objections(&format!(
-            "    #[test]\n    #[ignore{reason}]\n    fn {name}() {{}}"
-        ))
+        objections(&format!("    #[test]\n    #[ignore{reason}]\n    fn {name}() {{}}"))
     };
     for (reason, name) in [
         ("", "needs_honcho"),

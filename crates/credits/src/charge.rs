@@ -55,11 +55,7 @@ async fn charge_within(
     };
     let Some(event) = events::insert(conn, event).await? else {
         let before = events::same_work(conn, key, user, price.action, details).await?;
-        return Ok(Charged {
-            event: before.id,
-            credits: before.charged,
-            repeated: true,
-        });
+        return Ok(Charged { event: before.id, credits: before.charged, repeated: true });
     };
     if credits > MicroCredits::ZERO {
         let mut spent = balances::spend(conn, user, credits).await?;
@@ -72,9 +68,5 @@ async fn charge_within(
             Some(balances::Spent::FromBalance) => {}
         }
     }
-    Ok(Charged {
-        event,
-        credits,
-        repeated: false,
-    })
+    Ok(Charged { event, credits, repeated: false })
 }

@@ -46,11 +46,7 @@ pub struct Cost {
 impl Cost {
     /// Returns the whole cost in credits: rounded up once, on the total and never per part.
     pub const fn credits(&self) -> MicroCredits {
-        let total = self
-            .base
-            .0
-            .saturating_add(self.api.0)
-            .saturating_add(self.compute.0);
+        let total = self.base.0.saturating_add(self.api.0).saturating_add(self.compute.0);
         Dollars(total).credits_rounded_up()
     }
 }

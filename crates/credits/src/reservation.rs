@@ -82,11 +82,7 @@ pub async fn reserve(pool: &PgPool, wish: &Reservation<'_>) -> Result<Reserved, 
 }
 
 async fn reserve_within(conn: &mut PgConnection, wish: &Reservation<'_>) -> Result<Reserved, CreditsError> {
-    let amount = if balances::is_demo(conn, wish.user).await? {
-        MicroCredits::ZERO
-    } else {
-        wish.amount
-    };
+    let amount = if balances::is_demo(conn, wish.user).await? { MicroCredits::ZERO } else { wish.amount };
     let until = wish.timeout + GRACE;
     let Some(id) = reservations::hold(conn, wish, amount, until).await? else {
         return found(conn, wish, until).await;
@@ -101,13 +97,7 @@ async fn reserve_within(conn: &mut PgConnection, wish: &Reservation<'_>) -> Resu
         }
     }
     let (key, price) = (wish.key.clone(), wish.price.clone());
-    Ok(Reserved::Held(Hold {
-        id,
-        user: wish.user,
-        key,
-        price,
-        amount,
-    }))
+    Ok(Reserved::Held(Hold { id, user: wish.user, key, price, amount }))
 }
 
 /// Says what an earlier attempt under the same key has left.
@@ -118,22 +108,14 @@ async fn found(
 ) -> Result<Reserved, CreditsError> {
     let row = reservations::by_key(conn, wish.key).await?;
     if row.user != wish.user || row.action != wish.price.action {
-        return Err(CreditsError::KeyReuse {
-            key: wish.key.clone(),
-        });
+        return Err(CreditsError::KeyReuse { key: wish.key.clone() });
     }
     if let Some(event) = row.event {
         return Ok(Reserved::Settled(settled_before(conn, event).await?));
     }
     reservations::extend(conn, row.id, until).await?;
     let price = prices::by_id(conn, row.price).await?;
-    Ok(Reserved::Held(Hold {
-        id: row.id,
-        user: row.user,
-        key: wish.key.clone(),
-        price,
-        amount: row.amount,
-    }))
+    Ok(Reserved::Held(Hold { id: row.id, user: row.user, key: wish.key.clone(), price, amount: row.amount }))
 }
 
 /// Charges what the work did cost, in the transaction that stores its results.
@@ -157,18 +139,13 @@ async fn settle_within(
     cost: &Cost,
     details: &Details,
 ) -> Result<Settled, CreditsError> {
-    let row = reservations::lock(conn, hold.id)
-        .await?
-        .ok_or(CreditsError::UserNotFound(hold.user))?;
+    let row = reservations::lock(conn, hold.id).await?.ok_or(CreditsError::UserNotFound(hold.user))?;
     let freed = match (row.state.as_str(), row.event) {
         (_, Some(event)) => return settled_before(conn, event).await,
         ("held", None) => row.amount,
         ("expired", None) => MicroCredits::ZERO,
         _ => {
-            return Err(CreditsError::ReservationResolved {
-                reservation: hold.id,
-                state: row.state,
-            });
+            return Err(CreditsError::ReservationResolved { reservation: hold.id, state: row.state });
         }
     };
     if let Some(event) = events::by_key(conn, &hold.key).await? {
@@ -201,11 +178,8 @@ async fn settle_within(
         details,
         metadata,
     };
-    let event = events::insert(conn, event)
-        .await?
-        .ok_or_else(|| CreditsError::KeyReuse {
-            key: hold.key.clone(),
-        })?;
+    let event =
+        events::insert(conn, event).await?.ok_or_else(|| CreditsError::KeyReuse { key: hold.key.clone() })?;
     if let Some(standing) = standing {
         balances::settle(conn, hold.user, freed, credits).await?;
         if standing.is_unlimited && credits > MicroCredits::ZERO {
@@ -213,12 +187,7 @@ async fn settle_within(
         }
     }
     reservations::settled(conn, hold.id, event).await?;
-    Ok(Settled {
-        event,
-        credits,
-        uncollected,
-        repeated: false,
-    })
+    Ok(Settled { event, credits, uncollected, repeated: false })
 }
 
 async fn settled_before(conn: &mut PgConnection, event: UsageEventId) -> Result<Settled, CreditsError> {
@@ -238,10 +207,7 @@ async fn release_within(conn: &mut PgConnection, hold: &Hold) -> Result<(), Cred
     } else if let Some(row) = reservations::lock(conn, hold.id).await?
         && row.event.is_some()
     {
-        return Err(CreditsError::ReservationResolved {
-            reservation: hold.id,
-            state: row.state,
-        });
+        return Err(CreditsError::ReservationResolved { reservation: hold.id, state: row.state });
     }
     Ok(())
 }

@@ -19,10 +19,7 @@ async fn every_table_in_public_has_row_security() {
     .fetch_all(db.pool())
     .await
     .unwrap();
-    assert!(
-        policies.is_empty(),
-        "a policy lets somebody else in: {policies:?}"
-    );
+    assert!(policies.is_empty(), "a policy lets somebody else in: {policies:?}");
 }
 
 #[tokio::test]
@@ -42,10 +39,7 @@ async fn the_app_works_and_a_stranger_sees_nothing() {
     .execute(&mut *tx)
     .await
     .unwrap();
-    let seen: i64 = sqlx::query_scalar("select count(*) from users")
-        .fetch_one(&mut *tx)
-        .await
-        .unwrap();
+    let seen: i64 = sqlx::query_scalar("select count(*) from users").fetch_one(&mut *tx).await.unwrap();
     assert_eq!(seen, 2);
     for sql in [
         "delete from audit_logs",
@@ -59,14 +53,8 @@ async fn the_app_works_and_a_stranger_sees_nothing() {
         sqlx::query("rollback to before").execute(&mut *tx).await.unwrap();
     }
     // Even somebody who was granted everything sees no row.
-    sqlx::query("set local role greenroom_stranger")
-        .execute(&mut *tx)
-        .await
-        .unwrap();
-    for sql in [
-        "select count(*) from users",
-        "select count(*) from background_jobs",
-    ] {
+    sqlx::query("set local role greenroom_stranger").execute(&mut *tx).await.unwrap();
+    for sql in ["select count(*) from users", "select count(*) from background_jobs"] {
         let seen: i64 = sqlx::query_scalar(sql).fetch_one(&mut *tx).await.unwrap();
         assert_eq!(seen, 0, "{sql}");
     }

@@ -35,11 +35,8 @@ async fn every_table_and_column_is_there_with_its_type() {
             let name = format!("{table}.{column}");
             // The extension's schema is the server's affair.
             let kind = kind.rsplit_once('.').map_or(kind.as_str(), |(_, kind)| kind);
-            let kind = if name == EITHER.0 && EITHER.1.contains(&kind) {
-                "vector(1536) or real[]"
-            } else {
-                kind
-            };
+            let kind =
+                if name == EITHER.0 && EITHER.1.contains(&kind) { "vector(1536) or real[]" } else { kind };
             format!("{name} {kind}{}", if *not_null { " not null" } else { "" })
         })
         .collect();
@@ -72,13 +69,7 @@ fn difference(expected: &[&str], found: &[String]) -> String {
 
 #[test]
 fn a_difference_names_what_is_missing_and_what_is_new() {
-    let found = [
-        "users.id uuid not null".to_owned(),
-        "users.email citext".to_owned(),
-    ];
+    let found = ["users.id uuid not null".to_owned(), "users.email citext".to_owned()];
     let text = difference(&["users.id uuid not null", "users.email text not null"], &found);
-    assert_eq!(
-        text,
-        "  missing  users.email text not null\n  new      users.email citext\n"
-    );
+    assert_eq!(text, "  missing  users.email text not null\n  new      users.email citext\n");
 }

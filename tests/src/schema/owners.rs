@@ -22,24 +22,11 @@ const OWNERS: [(&str, &[&str]); 11] = [
     ),
     (
         "connections",
-        &[
-            "instagram_connections",
-            "oauth_state_tokens",
-            "platform_connections",
-            "youtube_connections",
-        ],
+        &["instagram_connections", "oauth_state_tokens", "platform_connections", "youtube_connections"],
     ),
     ("queue", &["background_jobs"]),
     ("mail", &[]),
-    (
-        "credits",
-        &[
-            "ai_usage_logs",
-            "credit_action_costs",
-            "credit_usage_events",
-            "user_credit_balances",
-        ],
-    ),
+    ("credits", &["ai_usage_logs", "credit_action_costs", "credit_usage_events", "user_credit_balances"]),
     ("sync", &["sync_logs"]),
     (
         "comments",
@@ -103,9 +90,7 @@ async fn every_table_says_who_owns_it() {
     let mut of_the_seed: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (schema, table, comment) in &rows {
         let comment = comment.as_deref().unwrap_or_default();
-        let owner = comment
-            .strip_prefix("owner: ")
-            .and_then(|rest| rest.split(['.', ';']).next());
+        let owner = comment.strip_prefix("owner: ").and_then(|rest| rest.split(['.', ';']).next());
         let Some(owner) = owner else {
             panic!("the comment on {schema}.{table} must begin with `owner: NAME`: {comment:?}");
         };
@@ -121,11 +106,7 @@ async fn every_table_says_who_owns_it() {
         }
     }
     for (owner, tables) in OWNERS {
-        assert_eq!(
-            of_the_seed.remove(owner).unwrap_or_default(),
-            tables,
-            "the tables of {owner}"
-        );
+        assert_eq!(of_the_seed.remove(owner).unwrap_or_default(), tables, "the tables of {owner}");
     }
 }
 
@@ -133,14 +114,8 @@ async fn every_table_says_who_owns_it() {
 async fn loans_are_written_down() {
     let db = Database::new().await;
     for (table, loan) in [
-        (
-            "users",
-            "lent: trial_*, countdown_*, launch_sent_at, marketing_* to campaigns",
-        ),
-        (
-            "youtube_videos",
-            "lent: performance_score, percentile_rank, is_trending to content",
-        ),
+        ("users", "lent: trial_*, countdown_*, launch_sent_at, marketing_* to campaigns"),
+        ("youtube_videos", "lent: performance_score, percentile_rank, is_trending to content"),
         ("youtube_connections", "last_synced_at to youtube"),
         ("instagram_connections", "last_synced_at to instagram"),
     ] {

@@ -71,36 +71,15 @@ async fn run(pool: &PgPool, sql: &'static str) {
 async fn deleting_an_agency_keeps_its_people_and_its_trail() {
     let db = world().await;
     run(db.pool(), "delete from organizations where slug = 'agency'").await;
+    assert_eq!(count(db.pool(), "select count(*) from users where organization_id is null").await, 2);
+    assert_eq!(count(db.pool(), "select count(*) from audit_logs where organization_id is null").await, 1);
     assert_eq!(
-        count(
-            db.pool(),
-            "select count(*) from users where organization_id is null"
-        )
-        .await,
-        2
-    );
-    assert_eq!(
-        count(
-            db.pool(),
-            "select count(*) from audit_logs where organization_id is null"
-        )
-        .await,
-        1
-    );
-    assert_eq!(
-        count(
-            db.pool(),
-            "select count(*) from content_pieces where organization_id is null"
-        )
-        .await,
+        count(db.pool(), "select count(*) from content_pieces where organization_id is null").await,
         1
     );
     // Its places go, and what is connected to them.
     assert_eq!(count(db.pool(), "select count(*) from locations").await, 1);
-    assert_eq!(
-        count(db.pool(), "select count(*) from platform_connections").await,
-        0
-    );
+    assert_eq!(count(db.pool(), "select count(*) from platform_connections").await, 0);
     assert_eq!(count(db.pool(), "select count(*) from user_memberships").await, 0);
 }
 
@@ -108,10 +87,7 @@ async fn deleting_an_agency_keeps_its_people_and_its_trail() {
 async fn deleting_an_admin_keeps_the_trail_and_what_they_decided() {
     let db = world().await;
     run(db.pool(), "delete from users where is_admin").await;
-    assert_eq!(
-        count(db.pool(), "select count(*) from audit_logs where user_id is null").await,
-        1
-    );
+    assert_eq!(count(db.pool(), "select count(*) from audit_logs where user_id is null").await, 1);
     let approved = "select count(*) from users where approval_status = 'approved' and approved_by is null";
     assert_eq!(count(db.pool(), approved).await, 1);
     let comments =
@@ -144,29 +120,11 @@ async fn deleting_a_person_takes_all_of_theirs_along() {
 async fn records_outlive_what_they_are_about() {
     let db = world().await;
     run(db.pool(), "delete from background_jobs").await;
-    assert_eq!(
-        count(db.pool(), "select count(*) from sync_logs where job_id is null").await,
-        1
-    );
+    assert_eq!(count(db.pool(), "select count(*) from sync_logs where job_id is null").await, 1);
     run(db.pool(), "delete from active_projects").await;
-    assert_eq!(
-        count(
-            db.pool(),
-            "select count(*) from ai_usage_logs where project_id is null"
-        )
-        .await,
-        1
-    );
-    run(
-        db.pool(),
-        "delete from ai_chat_sessions where parent_session_id is null",
-    )
-    .await;
-    assert_eq!(
-        count(db.pool(), "select count(*) from ai_chat_sessions").await,
-        1,
-        "the branch stays"
-    );
+    assert_eq!(count(db.pool(), "select count(*) from ai_usage_logs where project_id is null").await, 1);
+    run(db.pool(), "delete from ai_chat_sessions where parent_session_id is null").await;
+    assert_eq!(count(db.pool(), "select count(*) from ai_chat_sessions").await, 1, "the branch stays");
 }
 
 /// Tries each statement and expects the rule of this name to refuse it.
@@ -306,20 +264,12 @@ async fn what_is_unique_cannot_be_twice() {
 #[tokio::test]
 async fn a_channel_that_was_left_may_be_connected_again() {
     let db = world().await;
-    run(
-        db.pool(),
-        "update youtube_connections set connection_status = 'disconnected'",
-    )
-    .await;
+    run(db.pool(), "update youtube_connections set connection_status = 'disconnected'").await;
     let again = "insert into youtube_connections (user_id, channel_id)
                  values ('00000000-0000-0000-0000-0000000000f1', 'UC1')";
     run(db.pool(), again).await;
     assert_eq!(
-        count(
-            db.pool(),
-            "select count(*) from youtube_connections where channel_id = 'UC1'"
-        )
-        .await,
+        count(db.pool(), "select count(*) from youtube_connections where channel_id = 'UC1'").await,
         2
     );
 }
@@ -327,11 +277,7 @@ async fn a_channel_that_was_left_may_be_connected_again() {
 #[tokio::test]
 async fn a_trail_is_only_added_to() {
     let db = world().await;
-    for sql in [
-        "update audit_logs set action = 'nothing'",
-        "delete from audit_logs",
-        "truncate audit_logs",
-    ] {
+    for sql in ["update audit_logs set action = 'nothing'", "delete from audit_logs", "truncate audit_logs"] {
         let error = sqlx::query(sql).execute(db.pool()).await.unwrap_err().to_string();
         assert!(error.contains("rows are only added to"), "{sql}: {error}");
     }

@@ -53,13 +53,7 @@ pub async fn open(conn: &mut PgConnection, user: UserId) -> Result<bool, Credits
     .fetch_optional(&mut *tx)
     .await?;
     let Some(opened) = opened else { return Ok(false) };
-    grants::monthly_allowance(
-        &mut tx,
-        user,
-        MicroCredits(opened.allowance),
-        opened.last_reset_at,
-    )
-    .await?;
+    grants::monthly_allowance(&mut tx, user, MicroCredits(opened.allowance), opened.last_reset_at).await?;
     tx.commit().await?;
     Ok(true)
 }
@@ -126,13 +120,7 @@ pub(crate) async fn spend(
     )
     .fetch_optional(conn)
     .await?;
-    Ok(unlimited.map(|unlimited| {
-        if unlimited {
-            Spent::Unlimited
-        } else {
-            Spent::FromBalance
-        }
-    }))
+    Ok(unlimited.map(|unlimited| if unlimited { Spent::Unlimited } else { Spent::FromBalance }))
 }
 
 /// Sets credits aside, if they are there.
@@ -197,11 +185,7 @@ pub(crate) async fn shortage(
     needed: MicroCredits,
 ) -> Result<InsufficientCredits, CreditsError> {
     let balance = get(conn, user).await?.ok_or(CreditsError::UserNotFound(user))?;
-    Ok(InsufficientCredits {
-        needed,
-        available: balance.available(),
-        next_reset_at: balance.next_reset_at,
-    })
+    Ok(InsufficientCredits { needed, available: balance.available(), next_reset_at: balance.next_reset_at })
 }
 
 /// Returns what the work costs this person: nothing while they look at a demo.
@@ -210,11 +194,7 @@ pub(crate) async fn owed(
     user: UserId,
     cost: &Cost,
 ) -> Result<MicroCredits, CreditsError> {
-    Ok(if is_demo(conn, user).await? {
-        MicroCredits::ZERO
-    } else {
-        cost.credits()
-    })
+    Ok(if is_demo(conn, user).await? { MicroCredits::ZERO } else { cost.credits() })
 }
 
 /// Returns whether the person looks at a demo now.

@@ -90,11 +90,7 @@ impl Recorded {
         action: ActionType,
         details: &Details,
     ) -> Result<Self, CreditsError> {
-        let resource = details
-            .resource
-            .as_ref()
-            .map(|r| (r.kind.clone(), r.id.clone()))
-            .unzip();
+        let resource = details.resource.as_ref().map(|r| (r.kind.clone(), r.id.clone())).unzip();
         if (self.user, self.action, &self.resource) == (user, action, &resource) {
             Ok(self)
         } else {
@@ -103,12 +99,7 @@ impl Recorded {
     }
 
     pub(crate) fn settled(&self, repeated: bool) -> Settled {
-        Settled {
-            event: self.id,
-            credits: self.charged,
-            uncollected: self.uncollected,
-            repeated,
-        }
+        Settled { event: self.id, credits: self.charged, uncollected: self.uncollected, repeated }
     }
 }
 

@@ -20,9 +20,7 @@ async fn every_action_has_a_price() {
     assert_eq!(sync.of(3).credits(), MicroCredits(1_500_000));
     let inactive = "update credit_action_costs set is_active = false where action_type = 'youtube_sync'";
     sqlx::query(inactive).execute(&mut *conn).await.unwrap();
-    let error = prices::in_force(&mut conn, ActionType::YoutubeSync)
-        .await
-        .unwrap_err();
+    let error = prices::in_force(&mut conn, ActionType::YoutubeSync).await.unwrap_err();
     assert_eq!(error.code(), "price_unknown");
 }
 
@@ -52,43 +50,20 @@ async fn a_reservation_is_settled_once() {
 
     let first = hold(&db, user, &key, &price, HALF).await;
     let balance = balances::get(&mut conn, user).await.unwrap().unwrap();
-    assert_eq!(
-        (balance.current, balance.reserved),
-        (MicroCredits::whole(100), HALF)
-    );
+    assert_eq!((balance.current, balance.reserved), (MicroCredits::whole(100), HALF));
     // The attempt dies here; the next one finds its hold.
     let second = hold(&db, user, &key, &price, HALF).await;
     assert_eq!(first, second);
 
-    let settled = settle(&mut conn, &second, &price.of(1), &a_channel())
-        .await
-        .unwrap();
-    assert_eq!(
-        (settled.credits, settled.uncollected, settled.repeated),
-        (HALF, MicroCredits::ZERO, false)
-    );
-    let again = settle(&mut conn, &second, &price.of(1), &a_channel())
-        .await
-        .unwrap();
-    assert_eq!(
-        (again.event, again.credits, again.repeated),
-        (settled.event, HALF, true)
-    );
-    let wish = Reservation {
-        user,
-        job: None,
-        key: &key,
-        price: &price,
-        amount: HALF,
-        timeout: TIMEOUT,
-    };
+    let settled = settle(&mut conn, &second, &price.of(1), &a_channel()).await.unwrap();
+    assert_eq!((settled.credits, settled.uncollected, settled.repeated), (HALF, MicroCredits::ZERO, false));
+    let again = settle(&mut conn, &second, &price.of(1), &a_channel()).await.unwrap();
+    assert_eq!((again.event, again.credits, again.repeated), (settled.event, HALF, true));
+    let wish = Reservation { user, job: None, key: &key, price: &price, amount: HALF, timeout: TIMEOUT };
     assert_eq!(reserve(db.pool(), &wish).await.unwrap(), Reserved::Settled(again));
 
     let balance = balances::get(&mut conn, user).await.unwrap().unwrap();
-    assert_eq!(
-        (balance.current, balance.reserved),
-        (MicroCredits(99_500_000), MicroCredits::ZERO)
-    );
+    assert_eq!((balance.current, balance.reserved), (MicroCredits(99_500_000), MicroCredits::ZERO));
     assert_eq!(balance.spent_this_month, HALF);
     must_add_up(&mut conn, user).await;
     let error = release(&mut conn, &second).await.unwrap_err();
@@ -100,10 +75,7 @@ async fn a_reservation_is_settled_once() {
     .fetch_one(&mut *conn)
     .await
     .unwrap();
-    assert_eq!(
-        (price_id, base.as_str()),
-        (price.id.to_string(), "0.050000000000")
-    );
+    assert_eq!((price_id, base.as_str()), (price.id.to_string(), "0.050000000000"));
 }
 
 #[tokio::test]
@@ -117,10 +89,7 @@ async fn a_settlement_rolls_back_with_the_work() {
     settle(&mut tx, &held, &price.of(1), &a_channel()).await.unwrap();
     tx.rollback().await.unwrap();
     let balance = balances::get(&mut conn, user).await.unwrap().unwrap();
-    assert_eq!(
-        (balance.current, balance.reserved),
-        (MicroCredits::whole(100), HALF)
-    );
+    assert_eq!((balance.current, balance.reserved), (MicroCredits::whole(100), HALF));
     must_add_up(&mut conn, user).await;
 }
 
@@ -133,20 +102,13 @@ async fn a_released_key_reserves_anew() {
     let held = hold(&db, user, &key, &price, HALF).await;
     release(&mut conn, &held).await.unwrap();
     release(&mut conn, &held).await.unwrap();
-    assert_eq!(
-        balances::get(&mut conn, user).await.unwrap().unwrap().reserved,
-        MicroCredits::ZERO
-    );
-    let late = settle(&mut conn, &held, &price.of(1), &a_channel())
-        .await
-        .unwrap_err();
+    assert_eq!(balances::get(&mut conn, user).await.unwrap().unwrap().reserved, MicroCredits::ZERO);
+    let late = settle(&mut conn, &held, &price.of(1), &a_channel()).await.unwrap_err();
     assert_eq!(late.code(), "reservation_resolved");
 
     let anew = hold(&db, user, &key, &price, MicroCredits::whole(2)).await;
     assert_eq!(anew.amount, MicroCredits::whole(2));
-    settle(&mut conn, &anew, &price.of(1), &a_channel())
-        .await
-        .unwrap();
+    settle(&mut conn, &anew, &price.of(1), &a_channel()).await.unwrap();
     must_add_up(&mut conn, user).await;
 }
 
@@ -157,14 +119,7 @@ async fn who_cannot_pay_is_told_before_the_work() {
     let user = person_with(&mut conn, MicroCredits(400_000)).await;
     let price = price(&mut conn).await;
     let key = Key::of_job(JobId::new(), "sync");
-    let wish = Reservation {
-        user,
-        job: None,
-        key: &key,
-        price: &price,
-        amount: HALF,
-        timeout: TIMEOUT,
-    };
+    let wish = Reservation { user, job: None, key: &key, price: &price, amount: HALF, timeout: TIMEOUT };
     let CreditsError::Insufficient(missing) = reserve(db.pool(), &wish).await.unwrap_err() else {
         panic!("not the error that says what is missing");
     };
@@ -174,9 +129,7 @@ async fn who_cannot_pay_is_told_before_the_work() {
         text.starts_with("not enough credits: 0.5 needed, 0.4 available; add credits, or wait"),
         "{text}"
     );
-    let error = charge(&mut conn, user, &key, &price, &price.of(1), &a_channel())
-        .await
-        .unwrap_err();
+    let error = charge(&mut conn, user, &key, &price, &price.of(1), &a_channel()).await.unwrap_err();
     assert_eq!(error.code(), "insufficient_credits");
     // Neither left a trace.
     must_add_up(&mut conn, user).await;
@@ -197,15 +150,9 @@ async fn what_cannot_be_collected_is_recorded() {
     let price = price(&mut conn).await;
     let held = hold(&db, user, &Key::of_job(JobId::new(), "batch:1"), &price, HALF).await;
     // $0.15 of outside calls beside the price: two credits, of which one is there.
-    let cost = Cost {
-        api: Dollars(150_000_000_000),
-        ..price.of(1)
-    };
+    let cost = Cost { api: Dollars(150_000_000_000), ..price.of(1) };
     let settled = settle(&mut conn, &held, &cost, &a_channel()).await.unwrap();
-    assert_eq!(
-        (settled.credits, settled.uncollected),
-        (MicroCredits::whole(1), MicroCredits::whole(1))
-    );
+    assert_eq!((settled.credits, settled.uncollected), (MicroCredits::whole(1), MicroCredits::whole(1)));
     let again = settle(&mut conn, &held, &cost, &a_channel()).await.unwrap();
     assert_eq!(again.uncollected, MicroCredits::whole(1));
     must_add_up(&mut conn, user).await;
@@ -218,50 +165,25 @@ async fn a_key_names_one_piece_of_work() {
     let (user, other) = (person(&mut conn).await, person(&mut conn).await);
     let price = price(&mut conn).await;
     let key = Key::of_job(JobId::new(), "piece:1");
-    let first = charge(&mut conn, user, &key, &price, &price.of(1), &a_channel())
-        .await
-        .unwrap();
-    let again = charge(&mut conn, user, &key, &price, &price.of(1), &a_channel())
-        .await
-        .unwrap();
-    assert_eq!(
-        (first.repeated, again.repeated, first.event),
-        (false, true, again.event)
-    );
+    let first = charge(&mut conn, user, &key, &price, &price.of(1), &a_channel()).await.unwrap();
+    let again = charge(&mut conn, user, &key, &price, &price.of(1), &a_channel()).await.unwrap();
+    assert_eq!((first.repeated, again.repeated, first.event), (false, true, again.event));
 
-    let code = charge(&mut conn, other, &key, &price, &price.of(1), &a_channel())
-        .await
-        .unwrap_err()
-        .code();
+    let code = charge(&mut conn, other, &key, &price, &price.of(1), &a_channel()).await.unwrap_err().code();
     assert_eq!(code, "idempotency_key_reuse", "another user");
-    let code = charge(&mut conn, user, &key, &price, &price.of(1), &Details::default())
-        .await
-        .unwrap_err();
+    let code = charge(&mut conn, user, &key, &price, &price.of(1), &Details::default()).await.unwrap_err();
     assert_eq!(code.code(), "idempotency_key_reuse", "another resource");
     let held = Key::of_job(JobId::new(), "sync");
     hold(&db, user, &held, &price, HALF).await;
-    let wish = Reservation {
-        user: other,
-        job: None,
-        key: &held,
-        price: &price,
-        amount: HALF,
-        timeout: TIMEOUT,
-    };
-    assert_eq!(
-        reserve(db.pool(), &wish).await.unwrap_err().code(),
-        "idempotency_key_reuse"
-    );
+    let wish =
+        Reservation { user: other, job: None, key: &held, price: &price, amount: HALF, timeout: TIMEOUT };
+    assert_eq!(reserve(db.pool(), &wish).await.unwrap_err().code(), "idempotency_key_reuse");
 
     // Charged outright while it was reserved: one charge, and nothing stays set aside.
     let both = Key::of_job(JobId::new(), "both");
     let reserved = hold(&db, user, &both, &price, HALF).await;
-    let charged = charge(&mut conn, user, &both, &price, &price.of(1), &a_channel())
-        .await
-        .unwrap();
-    let settled = settle(&mut conn, &reserved, &price.of(1), &a_channel())
-        .await
-        .unwrap();
+    let charged = charge(&mut conn, user, &both, &price, &price.of(1), &a_channel()).await.unwrap();
+    let settled = settle(&mut conn, &reserved, &price.of(1), &a_channel()).await.unwrap();
     assert_eq!(settled.event, charged.event);
     must_add_up(&mut conn, user).await;
 }
@@ -274,16 +196,11 @@ async fn an_unlimited_account_is_charged_and_does_not_move() {
     unlimited(&mut conn, user).await;
     let much = MicroCredits::whole(1_000);
     let held = hold(&db, user, &Key::of_job(JobId::new(), "a"), &price, much).await;
-    let settled = settle(&mut conn, &held, &price.of(2_000), &a_channel())
-        .await
-        .unwrap();
+    let settled = settle(&mut conn, &held, &price.of(2_000), &a_channel()).await.unwrap();
     assert_eq!((settled.credits, settled.uncollected), (much, MicroCredits::ZERO));
     let key = Key::of_job(JobId::new(), "b");
     assert_eq!(
-        charge(&mut conn, user, &key, &price, &price.of(1), &a_channel())
-            .await
-            .unwrap()
-            .credits,
+        charge(&mut conn, user, &key, &price, &price.of(1), &a_channel()).await.unwrap().credits,
         HALF
     );
     let balance = balances::get(&mut conn, user).await.unwrap().unwrap();
@@ -301,14 +218,9 @@ async fn a_demo_costs_nothing_and_is_recorded() {
     sqlx::query(demo).bind(user.0).execute(&mut *conn).await.unwrap();
     let held = hold(&db, user, &Key::of_job(JobId::new(), "sync"), &price, HALF).await;
     assert_eq!(held.amount, MicroCredits::ZERO);
-    let settled = settle(&mut conn, &held, &price.of(1), &a_channel())
-        .await
-        .unwrap();
+    let settled = settle(&mut conn, &held, &price.of(1), &a_channel()).await.unwrap();
     assert_eq!(settled.credits, MicroCredits::ZERO);
-    assert!(
-        balances::get(&mut conn, user).await.unwrap().is_none(),
-        "no account is opened for it"
-    );
+    assert!(balances::get(&mut conn, user).await.unwrap().is_none(), "no account is opened for it");
 }
 
 #[tokio::test]
@@ -321,17 +233,7 @@ async fn free_runs_leave_an_event_of_nothing() {
     for _ in 0..2 {
         let cost = Cost::default();
         events.push(
-            record_free(
-                &mut conn,
-                user,
-                &key,
-                action,
-                &cost,
-                Free::Scheduled,
-                &a_channel(),
-            )
-            .await
-            .unwrap(),
+            record_free(&mut conn, user, &key, action, &cost, Free::Scheduled, &a_channel()).await.unwrap(),
         );
     }
     assert_eq!(events[0], events[1]);
@@ -342,9 +244,7 @@ async fn free_runs_leave_an_event_of_nothing() {
             .unwrap();
     assert_eq!((credits.as_str(), why.as_str()), ("0.000000", "scheduled"));
     let price = price(&mut conn).await;
-    let charged = charge(&mut conn, user, &key, &price, &price.of(1), &a_channel())
-        .await
-        .unwrap();
+    let charged = charge(&mut conn, user, &key, &price, &price.of(1), &a_channel()).await.unwrap();
     assert!(charged.repeated, "what was free stays free");
 }
 
@@ -357,17 +257,9 @@ async fn holds_expire_unless_their_job_is_at_work() {
     let mut holds = Vec::new();
     for job in [dead, alive] {
         let key = Key::of_job(job, "sync");
-        let wish = Reservation {
-            user,
-            job: Some(job),
-            key: &key,
-            price: &price,
-            amount: HALF,
-            timeout: TIMEOUT,
-        };
-        let Reserved::Held(hold) = reserve(db.pool(), &wish).await.unwrap() else {
-            panic!()
-        };
+        let wish =
+            Reservation { user, job: Some(job), key: &key, price: &price, amount: HALF, timeout: TIMEOUT };
+        let Reserved::Held(hold) = reserve(db.pool(), &wish).await.unwrap() else { panic!() };
         holds.push(hold);
     }
     assert_eq!(expire(db.pool(), 100).await.unwrap(), 0);
@@ -382,16 +274,11 @@ async fn holds_expire_unless_their_job_is_at_work() {
     .unwrap();
     assert_eq!(expire(db.pool(), 100).await.unwrap(), 1);
     assert_eq!(expire(db.pool(), 100).await.unwrap(), 0);
-    assert_eq!(
-        balances::get(&mut conn, user).await.unwrap().unwrap().reserved,
-        HALF
-    );
+    assert_eq!(balances::get(&mut conn, user).await.unwrap().unwrap().reserved, HALF);
     must_add_up(&mut conn, user).await;
 
     // Its worker was only slow: the work is done, and is paid from what is there now.
-    let settled = settle(&mut conn, &holds[0], &price.of(1), &a_channel())
-        .await
-        .unwrap();
+    let settled = settle(&mut conn, &holds[0], &price.of(1), &a_channel()).await.unwrap();
     assert_eq!((settled.credits, settled.uncollected), (HALF, MicroCredits::ZERO));
     must_add_up(&mut conn, user).await;
 }
@@ -414,16 +301,10 @@ async fn a_new_price_does_not_touch_what_is_reserved() {
     assert_eq!(new.of(1).credits(), MicroCredits::whole(50));
     let resumed = hold(&db, user, &key, &new, new.of(1).credits()).await;
     assert_eq!(resumed.price, old);
-    let settled = settle(&mut conn, &resumed, &resumed.price.of(1), &a_channel())
-        .await
-        .unwrap();
+    let settled = settle(&mut conn, &resumed, &resumed.price.of(1), &a_channel()).await.unwrap();
     assert_eq!(settled.credits, HALF);
     let edit = "update credit_action_costs set base_cost_dollars = 1 where is_active";
-    let error = sqlx::query(edit)
-        .execute(&mut *conn)
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = sqlx::query(edit).execute(&mut *conn).await.unwrap_err().to_string();
     assert!(error.contains("refused"), "{error}");
 }
 
@@ -433,22 +314,14 @@ async fn no_other_program_can_break_the_books() {
     let mut conn = db.pool().acquire().await.unwrap();
     let (user, price) = (person(&mut conn).await, price(&mut conn).await);
     let key = Key::of_job(JobId::new(), "sync");
-    charge(&mut conn, user, &key, &price, &price.of(1), &a_channel())
-        .await
-        .unwrap();
+    charge(&mut conn, user, &key, &price, &price.of(1), &a_channel()).await.unwrap();
     for (sql, name) in [
         (
             "update user_credit_balances set current_balance = current_balance + 1",
             "balance_is_earned_minus_consumed",
         ),
-        (
-            "update user_credit_balances set reserved_balance = -1",
-            "reserved_not_negative",
-        ),
-        (
-            "update user_credit_balances set reserved_balance = 1000",
-            "reserved_within_balance",
-        ),
+        ("update user_credit_balances set reserved_balance = -1", "reserved_not_negative"),
+        ("update user_credit_balances set reserved_balance = 1000", "reserved_within_balance"),
         (
             "update user_credit_balances set current_balance = -1, total_consumed = total_earned + 1",
             "balance_not_negative",
@@ -459,24 +332,14 @@ async fn no_other_program_can_break_the_books() {
         ("update greenroom.credit_grants set amount = 1000", "refused"),
         ("delete from greenroom.credit_grants", "refused"),
     ] {
-        let error = sqlx::query(sql)
-            .execute(&mut *conn)
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = sqlx::query(sql).execute(&mut *conn).await.unwrap_err().to_string();
         assert!(error.contains(name), "{sql}: {error}");
     }
     must_add_up(&mut conn, user).await;
     // A person's deletion takes the whole account along, also what was settled.
     let held = hold(&db, user, &Key::of_job(JobId::new(), "x"), &price, HALF).await;
-    settle(&mut conn, &held, &price.of(1), &a_channel())
-        .await
-        .unwrap();
-    sqlx::query("delete from users where id = $1")
-        .bind(user.0)
-        .execute(&mut *conn)
-        .await
-        .unwrap();
+    settle(&mut conn, &held, &price.of(1), &a_channel()).await.unwrap();
+    sqlx::query("delete from users where id = $1").bind(user.0).execute(&mut *conn).await.unwrap();
     let left: i64 = sqlx::query_scalar(
         "select (select count(*) from credit_usage_events) + (select count(*) from greenroom.credit_grants)
               + (select count(*) from greenroom.credit_reservations) + (select count(*) from user_credit_balances)",

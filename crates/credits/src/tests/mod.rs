@@ -79,23 +79,13 @@ async fn price(conn: &mut PgConnection) -> Price {
 fn a_channel() -> Details {
     Details {
         description: "Synced a channel".to_owned(),
-        resource: Some(Resource {
-            kind: "youtube_connections".to_owned(),
-            id: "c1".to_owned(),
-        }),
+        resource: Some(Resource { kind: "youtube_connections".to_owned(), id: "c1".to_owned() }),
         ..Details::default()
     }
 }
 
 async fn hold(db: &Database, user: UserId, key: &Key, price: &Price, amount: MicroCredits) -> Hold {
-    let wish = Reservation {
-        user,
-        job: None,
-        key,
-        price,
-        amount,
-        timeout: TIMEOUT,
-    };
+    let wish = Reservation { user, job: None, key, price, amount, timeout: TIMEOUT };
     match reserve(db.pool(), &wish).await.unwrap() {
         Reserved::Held(hold) => hold,
         Reserved::Settled(before) => panic!("{key} was settled before: {before:?}"),

@@ -39,10 +39,7 @@ struct Model {
 
 impl Model {
     fn reserved(&self) -> i64 {
-        self.reservations
-            .values()
-            .map(|s| if let State::Held(amount) = s { *amount } else { 0 })
-            .sum()
+        self.reservations.values().map(|s| if let State::Held(amount) = s { *amount } else { 0 }).sum()
     }
 
     fn affords(&self, amount: i64) -> bool {
@@ -154,12 +151,7 @@ impl Account<'_> {
             }
             Step::Unlimited(on) if on || model.reserved() <= model.current => {
                 let sql = "update user_credit_balances set is_unlimited = $2 where user_id = $1";
-                sqlx::query(sql)
-                    .bind(self.user.0)
-                    .bind(on)
-                    .execute(&mut *conn)
-                    .await
-                    .unwrap();
+                sqlx::query(sql).bind(self.user.0).bind(on).execute(&mut *conn).await.unwrap();
                 model.unlimited = on;
             }
             Step::Reserve(key, amount) => {
@@ -185,10 +177,7 @@ impl Account<'_> {
             Step::Settle(key, owed) => {
                 let Some(hold) = self.holds.get(&key) else { return };
                 let outcome = settle(&mut conn, hold, &costing(owed), &a_channel()).await;
-                assert_eq!(
-                    outcome.map(|s| s.credits.0).map_err(code),
-                    model.settle(key, owed)
-                );
+                assert_eq!(outcome.map(|s| s.credits.0).map_err(code), model.settle(key, owed));
             }
             Step::Release(key) => {
                 let Some(hold) = self.holds.get(&key) else { return };
@@ -196,19 +185,9 @@ impl Account<'_> {
             }
             Step::Charge(key, owed) => {
                 let name = self.key(key);
-                let outcome = charge(
-                    &mut conn,
-                    self.user,
-                    &name,
-                    &self.price,
-                    &costing(owed),
-                    &a_channel(),
-                )
-                .await;
-                assert_eq!(
-                    outcome.map(|c| c.credits.0).map_err(code),
-                    model.charge(key, owed)
-                );
+                let outcome =
+                    charge(&mut conn, self.user, &name, &self.price, &costing(owed), &a_channel()).await;
+                assert_eq!(outcome.map(|c| c.credits.0).map_err(code), model.charge(key, owed));
             }
             Step::Expire => {
                 self.db.advance(Duration::from_hours(1)).await;
@@ -221,10 +200,7 @@ impl Account<'_> {
 }
 
 fn costing(credits: i64) -> Cost {
-    Cost {
-        api: Dollars(credits * 100_000),
-        ..Cost::default()
-    }
+    Cost { api: Dollars(credits * 100_000), ..Cost::default() }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
@@ -237,41 +213,21 @@ async fn play(db: &Database, history: Vec<Step>) {
     let user = person(&mut conn).await;
     balances::open(&mut conn, user).await.unwrap();
     let price = price(&mut conn).await;
-    let mut account = Account {
-        db,
-        user,
-        price,
-        job: JobId::new(),
-        holds: HashMap::new(),
-    };
-    let mut model = Model {
-        current: MicroCredits::whole(100).0,
-        ..Model::default()
-    };
+    let mut account = Account { db, user, price, job: JobId::new(), holds: HashMap::new() };
+    let mut model = Model { current: MicroCredits::whole(100).0, ..Model::default() };
     for step in history {
         account.step(&mut model, step).await;
         let balance = balances::get(&mut conn, user).await.unwrap().unwrap();
-        assert_eq!(
-            (balance.current.0, balance.reserved.0),
-            (model.current, model.reserved()),
-            "{step:?}"
-        );
+        assert_eq!((balance.current.0, balance.reserved.0), (model.current, model.reserved()), "{step:?}");
         must_add_up(&mut conn, user).await;
     }
 }
 
 #[test]
 fn random_histories_agree_with_the_model() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let db = runtime.block_on(Database::new());
-    let config = Config {
-        cases: 300,
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&histories(), |history| {
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

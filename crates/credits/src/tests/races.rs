@@ -24,24 +24,14 @@ async fn fifty_workers_share_a_balance_for_thirty_seven() {
             // Half of them reserve and settle, half charge outright: both draw on the same balance.
             if n % 2 == 0 {
                 let mut conn = db.pool().acquire().await.unwrap();
-                return charge(&mut conn, user, &key, &price, &price.of(2), &a_channel())
-                    .await
-                    .map(|_| ());
+                return charge(&mut conn, user, &key, &price, &price.of(2), &a_channel()).await.map(|_| ());
             }
-            let wish = Reservation {
-                user,
-                job: None,
-                key: &key,
-                price: &price,
-                amount: CREDIT,
-                timeout: TIMEOUT,
-            };
+            let wish =
+                Reservation { user, job: None, key: &key, price: &price, amount: CREDIT, timeout: TIMEOUT };
             match reserve(db.pool(), &wish).await? {
                 Reserved::Held(hold) => {
                     let mut conn = db.pool().acquire().await.unwrap();
-                    settle(&mut conn, &hold, &price.of(2), &a_channel())
-                        .await
-                        .map(|_| ())
+                    settle(&mut conn, &hold, &price.of(2), &a_channel()).await.map(|_| ())
                 }
                 Reserved::Settled(before) => panic!("{before:?}"),
             }
@@ -50,15 +40,8 @@ async fn fifty_workers_share_a_balance_for_thirty_seven() {
     let outcomes = workers.join_all().await;
     let served = outcomes.iter().filter(|o| o.is_ok()).count();
     assert_eq!(served, 37);
-    assert!(
-        outcomes
-            .iter()
-            .all(|o| matches!(o, Ok(()) | Err(CreditsError::Insufficient(_))))
-    );
-    assert_eq!(
-        balances::get(&mut conn, user).await.unwrap().unwrap().current,
-        MicroCredits::ZERO
-    );
+    assert!(outcomes.iter().all(|o| matches!(o, Ok(()) | Err(CreditsError::Insufficient(_)))));
+    assert_eq!(balances::get(&mut conn, user).await.unwrap().unwrap().current, MicroCredits::ZERO);
     must_add_up(&mut conn, user).await;
 }
 
@@ -83,20 +66,15 @@ async fn units_submitted_twice_are_charged_once() {
                 }
                 let key = Key::of_job(job, &(n / 2).to_string());
                 let mut conn = db.pool().acquire().await.unwrap();
-                let charged = charge(&mut conn, user, &key, &price, &price.of(1), &a_channel())
-                    .await
-                    .unwrap();
+                let charged =
+                    charge(&mut conn, user, &key, &price, &price.of(1), &a_channel()).await.unwrap();
                 fresh += usize::from(!charged.repeated);
             }
         });
     }
     let fresh: usize = workers.join_all().await.into_iter().sum();
     assert_eq!(fresh, UNITS);
-    let spent = balances::get(&mut conn, user)
-        .await
-        .unwrap()
-        .unwrap()
-        .spent_this_month;
+    let spent = balances::get(&mut conn, user).await.unwrap().unwrap().spent_this_month;
     assert_eq!(spent, MicroCredits::whole(50));
     must_add_up(&mut conn, user).await;
 }
@@ -118,9 +96,7 @@ async fn a_sweep_and_a_settlement_meet() {
         let db = db.clone();
         workers.spawn(async move {
             let mut conn = db.pool().acquire().await.unwrap();
-            let settled = settle(&mut conn, &hold, &hold.price.of(1), &a_channel())
-                .await
-                .unwrap();
+            let settled = settle(&mut conn, &hold, &hold.price.of(1), &a_channel()).await.unwrap();
             assert_eq!(settled.uncollected, MicroCredits::ZERO);
         });
     }
@@ -132,9 +108,6 @@ async fn a_sweep_and_a_settlement_meet() {
     }
     workers.join_all().await;
     let balance = balances::get(&mut conn, user).await.unwrap().unwrap();
-    assert_eq!(
-        (balance.current, balance.reserved),
-        (MicroCredits::whole(90), MicroCredits::ZERO)
-    );
+    assert_eq!((balance.current, balance.reserved), (MicroCredits::whole(90), MicroCredits::ZERO));
     must_add_up(&mut conn, user).await;
 }
