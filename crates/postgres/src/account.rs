@@ -34,10 +34,7 @@ impl Account {
             if let (Ok(user), Ok(group)) = (id(&["-u", name]).await, id(&["-g", name]).await)
                 && user != 0
             {
-                return Ok(Self {
-                    uid,
-                    lent: Some((user, group)),
-                });
+                return Ok(Self { uid, lent: Some((user, group)) });
             }
         }
         Err(Error::NoAccount)
@@ -98,11 +95,7 @@ impl Account {
 }
 
 fn make(path: &Path, mode: u32) -> Result<(), Error> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
-        .map_err(at(path))
+    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(at(path))
 }
 
 async fn id(arguments: &[&str]) -> Result<u32, Error> {

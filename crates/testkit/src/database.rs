@@ -66,12 +66,7 @@ impl Database {
             .max_connections(CONNECTIONS)
             .acquire_timeout(Duration::from_secs(30))
             .connect_lazy_with(options);
-        Self {
-            source,
-            name,
-            pool,
-            clock: Clock::system(),
-        }
+        Self { source, name, pool, clock: Clock::system() }
     }
 
     /// Returns a pool of a few connections, opened as they are needed.
@@ -107,15 +102,10 @@ impl Drop for Database {
         let (source, name) = (self.source, self.name.clone());
         // A test's own runtime cannot be waited for from within, so another thread brings one of its own.
         let dropped = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let mut admin = admin(source).await;
-                run(&mut admin, format!("drop database if exists {name} with (force)"))
-                    .await
-                    .unwrap();
+                run(&mut admin, format!("drop database if exists {name} with (force)")).await.unwrap();
                 admin.close().await.unwrap();
             });
         });
@@ -152,11 +142,7 @@ async fn sweep(admin: &mut PgConnection) {
     let sql = "select datname::text from pg_database as database
                where starts_with(datname, $1)
                  and not exists (select from pg_stat_activity where datid = database.oid)";
-    let names: Vec<String> = sqlx::query_scalar(sql)
-        .bind(PREFIX)
-        .fetch_all(&mut *admin)
-        .await
-        .unwrap();
+    let names: Vec<String> = sqlx::query_scalar(sql).bind(PREFIX).fetch_all(&mut *admin).await.unwrap();
     for name in names.iter().filter(|name| is_abandoned(name, SystemTime::now())) {
         // Another process may be faster, or somebody may just have come.
         run(admin, format!("drop database if exists {name}")).await.ok();
@@ -164,12 +150,9 @@ async fn sweep(admin: &mut PgConnection) {
 }
 
 fn is_abandoned(name: &str, now: SystemTime) -> bool {
-    let secs = name
-        .strip_prefix(PREFIX)
-        .and_then(|rest| rest.split('_').next()?.parse().ok());
+    let secs = name.strip_prefix(PREFIX).and_then(|rest| rest.split('_').next()?.parse().ok());
     let born = secs.map(|secs| UNIX_EPOCH + Duration::from_secs(secs));
-    born.and_then(|born| now.duration_since(born).ok())
-        .is_some_and(|age| age > ABANDONED)
+    born.and_then(|born| now.duration_since(born).ok()).is_some_and(|age| age > ABANDONED)
 }
 
 #[cfg(test)]
@@ -182,10 +165,7 @@ mod tests {
     use super::*;
 
     async fn sql_now(db: &Database) -> DateTime<Utc> {
-        sqlx::query_scalar("select greenroom.now()")
-            .fetch_one(db.pool())
-            .await
-            .unwrap()
+        sqlx::query_scalar("select greenroom.now()").fetch_one(db.pool()).await.unwrap()
     }
 
     #[tokio::test]
@@ -217,10 +197,7 @@ mod tests {
     #[tokio::test]
     async fn tests_do_not_see_each_other_and_leave_nothing() {
         let (one, other) = tokio::join!(Database::new(), Database::new());
-        sqlx::query("create table only_here ()")
-            .execute(one.pool())
-            .await
-            .unwrap();
+        sqlx::query("create table only_here ()").execute(one.pool()).await.unwrap();
         let seen: Option<String> = sqlx::query_scalar("select to_regclass('only_here')::text")
             .fetch_one(other.pool())
             .await
@@ -248,21 +225,15 @@ mod tests {
         let db = Database::new().await;
         let options: PgConnectOptions = db.url().parse().unwrap();
         let mut connection = options.connect().await.unwrap();
-        let name: String = sqlx::query_scalar("select current_database()::text")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
+        let name: String =
+            sqlx::query_scalar("select current_database()::text").fetch_one(&mut connection).await.unwrap();
         assert_eq!(name, db.name);
     }
 
     async fn exists(source: &Source, name: &str) -> bool {
         let mut admin = admin(source).await;
         let sql = "select exists (select from pg_database where datname = $1)";
-        let there = sqlx::query_scalar(sql)
-            .bind(name)
-            .fetch_one(&mut admin)
-            .await
-            .unwrap();
+        let there = sqlx::query_scalar(sql).bind(name).fetch_one(&mut admin).await.unwrap();
         admin.close().await.unwrap();
         there
     }
@@ -287,12 +258,7 @@ mod tests {
     /// Runs the failing test with another setting of `GREENROOM_KEEP_DB`, and returns what it said.
     fn fail(keep: &str) -> String {
         let output = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "database::tests::fail_with_a_database",
-                "--ignored",
-                "--nocapture",
-            ])
+            .args(["--exact", "database::tests::fail_with_a_database", "--ignored", "--nocapture"])
             .envs([("GREENROOM_FAIL_HERE", "1"), ("GREENROOM_KEEP_DB", keep)])
             .output()
             .unwrap();
@@ -311,16 +277,11 @@ mod tests {
         // Somebody's real failure may be kept at the same time.
         let ours = !marker.exists();
         let said = fail("1");
-        let url = said
-            .split('\'')
-            .find(|part| part.starts_with("postgres://"))
-            .unwrap();
+        let url = said.split('\'').find(|part| part.starts_with("postgres://")).unwrap();
         let name = Url::parse(url).unwrap().path().trim_start_matches('/').to_owned();
         let kept = exists(source, &name).await;
         let mut admin = admin(source).await;
-        run(&mut admin, format!("drop database if exists {name}"))
-            .await
-            .unwrap();
+        run(&mut admin, format!("drop database if exists {name}")).await.unwrap();
         if ours && marker.exists() {
             std::fs::remove_file(&marker).unwrap();
         }

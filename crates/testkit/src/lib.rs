@@ -14,10 +14,7 @@
 //! `GREENROOM_TEST_DATABASE_URL` names another server to work on; `DATABASE_URL` is never read.
 //!
 //! For tests only: what fails here panics.
-#![expect(
-    clippy::unwrap_used,
-    reason = "for tests only: a test without its database cannot go on"
-)]
+#![expect(clippy::unwrap_used, reason = "for tests only: a test without its database cannot go on")]
 
 mod database;
 mod server;

@@ -14,11 +14,8 @@ static SOURCE: OnceCell<Source> = OnceCell::const_new();
 
 /// Returns the server, found or started by whichever test comes first.
 pub(crate) async fn source() -> &'static Source {
-    let start = async || {
-        find_or_start(Use::Test, Path::new("."))
-            .await
-            .unwrap_or_else(|error| panic!("{error}"))
-    };
+    let start =
+        async || find_or_start(Use::Test, Path::new(".")).await.unwrap_or_else(|error| panic!("{error}"));
     SOURCE.get_or_init(start).await
 }
 
@@ -38,16 +35,10 @@ pub(crate) fn options(source: &Source, database: &str) -> PgConnectOptions {
 pub(crate) async fn admin(source: &Source) -> PgConnection {
     // The database that a given address names need not be `postgres`, but it exists.
     let options = PgConnectOptions::from_str(&source.url("postgres")).unwrap();
-    options
-        .connect()
-        .await
-        .unwrap_or_else(|error| panic!("the server for tests does not answer: {error}"))
+    options.connect().await.unwrap_or_else(|error| panic!("the server for tests does not answer: {error}"))
 }
 
 /// Runs a statement that takes no parameters and whose names are all our own.
 pub(crate) async fn run(connection: &mut PgConnection, sql: String) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(AssertSqlSafe(sql))
-        .execute(connection)
-        .await
-        .map(drop)
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(drop)
 }

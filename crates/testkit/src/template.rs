@@ -28,19 +28,11 @@ pub(crate) async fn ready(source: &Source, admin: &mut PgConnection) -> String {
     if exists(admin, &name).await {
         return name;
     }
-    sqlx::query("select pg_advisory_lock($1)")
-        .bind(LOCK)
-        .execute(&mut *admin)
-        .await
-        .unwrap();
+    sqlx::query("select pg_advisory_lock($1)").bind(LOCK).execute(&mut *admin).await.unwrap();
     if !exists(admin, &name).await {
         make(source, admin, &name).await;
     }
-    sqlx::query("select pg_advisory_unlock($1)")
-        .bind(LOCK)
-        .execute(&mut *admin)
-        .await
-        .unwrap();
+    sqlx::query("select pg_advisory_unlock($1)").bind(LOCK).execute(&mut *admin).await.unwrap();
     name
 }
 
@@ -52,28 +44,17 @@ async fn exists(admin: &mut PgConnection, name: &str) -> bool {
 async fn make(source: &Source, admin: &mut PgConnection, name: &str) {
     // Under another name until it is whole, so that a killed maker leaves nothing that looks finished.
     let unfinished = format!("{name}_unfinished");
-    run(
-        admin,
-        format!("drop database if exists {unfinished} with (force)"),
-    )
-    .await
-    .unwrap();
-    run(admin, format!("create database {unfinished} template template0"))
-        .await
-        .unwrap();
+    run(admin, format!("drop database if exists {unfinished} with (force)")).await.unwrap();
+    run(admin, format!("create database {unfinished} template template0")).await.unwrap();
     let options = options(source, &unfinished);
     migrate(&options).await.unwrap_or_else(|error| panic!("{error}"));
     let mut connection = options.connect().await.unwrap();
     run(&mut connection, MOVABLE_CLOCK.into()).await.unwrap();
     connection.close().await.unwrap();
-    run(admin, format!("alter database {unfinished} rename to {name}"))
-        .await
-        .unwrap();
+    run(admin, format!("alter database {unfinished} rename to {name}")).await.unwrap();
 }
 
 /// A small hash that is the same in every build (the standard library's is not promised to be).
 fn fnv(text: &str) -> u32 {
-    text.bytes().fold(2_166_136_261, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(16_777_619)
-    })
+    text.bytes().fold(2_166_136_261, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619))
 }
