@@ -42,13 +42,9 @@ impl Config {
                 .separator("__")
                 .source(Some(variables)),
         )?;
-        Self {
-            environment,
-            settings,
-            known,
-        }
-        .over(own, &format!("config/{environment}.toml"))?
-        .over(overrides, "the environment")
+        Self { environment, settings, known }
+            .over(own, &format!("config/{environment}.toml"))?
+            .over(overrides, "the environment")
     }
 
     /// Returns the environment that was chosen.
@@ -60,9 +56,7 @@ impl Config {
     pub fn with<'a>(self, changes: impl IntoIterator<Item = (&'a str, String)>) -> Result<Self, BootError> {
         let mut builder = config::Config::builder();
         for (key, value) in changes {
-            builder = builder
-                .set_override(key, value)
-                .map_err(|error| refused(&error))?;
+            builder = builder.set_override(key, value).map_err(|error| refused(&error))?;
         }
         let changes = builder.build().map_err(|error| refused(&error))?;
         self.over(changes, "this process")
@@ -74,55 +68,29 @@ impl Config {
         // Read as the only entry of a table, or an error would name the setting without its section.
         let table = Value::new(None, Map::from_iter([(name.to_owned(), value)]));
         let mut sections = HashMap::<String, T>::deserialize(table).map_err(|error| refused(&error))?;
-        sections
-            .remove(name)
-            .ok_or_else(|| BootError::Setting(format!("{name} is no section")))
+        sections.remove(name).ok_or_else(|| BootError::Setting(format!("{name} is no section")))
     }
 
     fn over(self, changes: config::Config, origin: &str) -> Result<Self, BootError> {
-        if let Some((key, _)) = keys(&changes)
-            .into_iter()
-            .find(|(key, _)| !self.known.contains(key))
-        {
-            return Err(BootError::UnknownSetting {
-                key,
-                origin: origin.to_owned(),
-            });
+        if let Some((key, _)) = keys(&changes).into_iter().find(|(key, _)| !self.known.contains(key)) {
+            return Err(BootError::UnknownSetting { key, origin: origin.to_owned() });
         }
-        let settings = config::Config::builder()
-            .add_source(self.settings)
-            .add_source(changes)
-            .build();
-        Ok(Self {
-            settings: settings.map_err(|error| refused(&error))?,
-            ..self
-        })
+        let settings = config::Config::builder().add_source(self.settings).add_source(changes).build();
+        Ok(Self { settings: settings.map_err(|error| refused(&error))?, ..self })
     }
 }
 
 fn layer(source: impl config::Source + Send + Sync + 'static) -> Result<config::Config, BootError> {
-    config::Config::builder()
-        .add_source(source)
-        .build()
-        .map_err(|error| refused(&error))
+    config::Config::builder().add_source(source).build().map_err(|error| refused(&error))
 }
 
 /// Says which setting is wrong, and the rule it breaks.
 fn refused(error: &ConfigError) -> BootError {
     BootError::Setting(match error {
-        ConfigError::Type {
-            key: Some(key),
-            unexpected,
-            expected,
-            ..
-        } => {
+        ConfigError::Type { key: Some(key), unexpected, expected, .. } => {
             format!("{key} must be {expected}, not {unexpected}")
         }
-        ConfigError::At {
-            error,
-            key: Some(key),
-            ..
-        } => format!("{key}: {error}"),
+        ConfigError::At { error, key: Some(key), .. } => format!("{key}: {error}"),
         ConfigError::NotFound(key) => format!("{key} has no value"),
         other => other.to_string(),
     })
@@ -132,11 +100,7 @@ fn refused(error: &ConfigError) -> BootError {
 fn keys(settings: &config::Config) -> Vec<(String, ValueKind)> {
     fn walk(table: &Map<String, Value>, path: &str, found: &mut Vec<(String, ValueKind)>) {
         for (name, value) in table {
-            let key = if path.is_empty() {
-                name.clone()
-            } else {
-                format!("{path}.{name}")
-            };
+            let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             match &value.kind {
                 ValueKind::Table(table) => walk(table, &key, found),
                 kind => found.push((key, kind.clone())),
@@ -169,28 +133,18 @@ mod tests {
     }
 
     fn load(variables: &[(&str, &str)]) -> Result<Config, BootError> {
-        Config::from_variables(
-            variables
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect(),
-        )
+        Config::from_variables(variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
     }
 
     fn shutdown_timeout(variables: &[(&str, &str)]) -> Result<u64, BootError> {
-        Ok(load(variables)?
-            .section::<Worker>("worker")?
-            .shutdown_timeout_secs)
+        Ok(load(variables)?.section::<Worker>("worker")?.shutdown_timeout_secs)
     }
 
     #[test]
     fn the_environment_s_file_and_then_its_variables_stand_over_the_defaults() {
         assert_eq!(shutdown_timeout(&[]).unwrap(), 4);
         assert_eq!(shutdown_timeout(&[("GREENROOM_ENV", "production")]).unwrap(), 25);
-        let changed = [
-            ("GREENROOM_ENV", "production"),
-            ("GREENROOM__WORKER__SHUTDOWN_TIMEOUT_SECS", "7"),
-        ];
+        let changed = [("GREENROOM_ENV", "production"), ("GREENROOM__WORKER__SHUTDOWN_TIMEOUT_SECS", "7")];
         assert_eq!(shutdown_timeout(&changed).unwrap(), 7);
         assert_eq!(load(&changed).unwrap().environment(), Environment::Production);
     }
@@ -201,31 +155,19 @@ mod tests {
             load(&[("GREENROOM_ENV", name)]).unwrap();
         }
         let error = load(&[("GREENROOM_ENV", "staging")]).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "GREENROOM_ENV is \"staging\": use development, test or production"
-        );
+        assert_eq!(error, "GREENROOM_ENV is \"staging\": use development, test or production");
     }
 
     #[test]
     fn an_unknown_name_stops_the_start() {
         for (variable, key) in [
             ("GREENROOM__WORKER__SHUTDOWN_TIMEOUT", "worker.shutdown_timeout"),
-            (
-                "GREENROOM__WORKERS__SHUTDOWN_TIMEOUT_SECS",
-                "workers.shutdown_timeout_secs",
-            ),
+            ("GREENROOM__WORKERS__SHUTDOWN_TIMEOUT_SECS", "workers.shutdown_timeout_secs"),
             ("GREENROOM__WORKER", "worker"),
-            (
-                "GREENROOM__WORKER__SHUTDOWN_TIMEOUT_SECS__X",
-                "worker.shutdown_timeout_secs.x",
-            ),
+            ("GREENROOM__WORKER__SHUTDOWN_TIMEOUT_SECS__X", "worker.shutdown_timeout_secs.x"),
         ] {
             let error = load(&[(variable, "1")]).unwrap_err().to_string();
-            assert!(
-                error.starts_with(&format!("there is no setting `{key}` (the environment)")),
-                "{error}"
-            );
+            assert!(error.starts_with(&format!("there is no setting `{key}` (the environment)")), "{error}");
         }
     }
 
@@ -248,25 +190,15 @@ mod tests {
                 config.section::<Worker>("worker").map(|_| ()).err(),
                 config.section::<Http>("http").map(|_| ()).err(),
             ];
-            let shown: Vec<_> = errors
-                .into_iter()
-                .flatten()
-                .map(|error| error.to_string())
-                .collect();
+            let shown: Vec<_> = errors.into_iter().flatten().map(|error| error.to_string()).collect();
             assert_eq!(shown, [format!("{message}; see config/default.toml")]);
         }
     }
 
     #[test]
     fn a_process_changes_settings_by_name() {
-        let config = load(&[])
-            .unwrap()
-            .with([("worker.shutdown_timeout_secs", "9".to_owned())])
-            .unwrap();
-        assert_eq!(
-            config.section::<Worker>("worker").unwrap().shutdown_timeout_secs,
-            9
-        );
+        let config = load(&[]).unwrap().with([("worker.shutdown_timeout_secs", "9".to_owned())]).unwrap();
+        assert_eq!(config.section::<Worker>("worker").unwrap().shutdown_timeout_secs, 9);
         assert!(config.with([("worker.nonsense", String::new())]).is_err());
     }
 

@@ -35,21 +35,17 @@ pub enum Format {
 /// Opens the log of this process; once.
 pub fn init(settings: &LogSettings) -> Result<(), BootError> {
     let filter = EnvFilter::builder().parse(&settings.filter).map_err(|error| {
-        BootError::Setting(format!(
-            "log.filter is no filter ({error}): use a level, or `info,module=debug`"
-        ))
+        BootError::Setting(format!("log.filter is no filter ({error}): use a level, or `info,module=debug`"))
     })?;
     let registry = tracing_subscriber::registry().with(filter);
     let opened = match settings.format {
         Format::Text => {
             let colour = std::io::stderr().is_terminal();
-            registry
-                .with(layer().with_writer(std::io::stderr).with_ansi(colour))
-                .try_init()
+            registry.with(layer().with_writer(std::io::stderr).with_ansi(colour)).try_init()
         }
-        Format::Json => registry
-            .with(layer().with_writer(std::io::stderr).json().flatten_event(true))
-            .try_init(),
+        Format::Json => {
+            registry.with(layer().with_writer(std::io::stderr).json().flatten_event(true)).try_init()
+        }
     };
     opened.map_err(|_| BootError::Twice("log"))
 }
@@ -60,10 +56,7 @@ mod tests {
 
     #[test]
     fn opens_once_and_refuses_a_filter_that_is_none() {
-        let settings = |filter: &str| LogSettings {
-            format: Format::Json,
-            filter: filter.to_owned(),
-        };
+        let settings = |filter: &str| LogSettings { format: Format::Json, filter: filter.to_owned() };
         let error = init(&settings("info,sqlx=loud")).unwrap_err().to_string();
         assert!(error.starts_with("log.filter is no filter"), "{error}");
         init(&settings("warn")).unwrap();

@@ -5,9 +5,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use crate::error::BootError;
 
 /// From a fast statement to the longest job, in seconds.
-const SECONDS: [f64; 14] = [
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0,
-];
+const SECONDS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0];
 
 /// What this process has counted so far.
 #[derive(Clone)]
@@ -33,10 +32,7 @@ pub fn install() -> Result<Metrics, BootError> {
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
         .map_err(|_| BootError::Twice("metrics"))?;
-    builder
-        .install_recorder()
-        .map(Metrics)
-        .map_err(|_| BootError::Twice("metrics"))
+    builder.install_recorder().map(Metrics).map_err(|_| BootError::Twice("metrics"))
 }
 
 #[cfg(test)]
@@ -50,10 +46,7 @@ mod tests {
         metrics::histogram!("greenroom_test_seconds").record(0.3);
         let text = installed.render();
         assert!(text.contains(r#"greenroom_test_total{kind="a"} 2"#), "{text}");
-        assert!(
-            text.contains(r#"greenroom_test_seconds_bucket{le="0.5"} 1"#),
-            "{text}"
-        );
+        assert!(text.contains(r#"greenroom_test_seconds_bucket{le="0.5"} 1"#), "{text}");
         assert!(matches!(install(), Err(BootError::Twice("metrics"))));
     }
 }

@@ -40,17 +40,12 @@ pub async fn connect(
     settings: &DatabaseSettings,
     application_name: &str,
 ) -> Result<PgPool, BootError> {
-    let options: PgConnectOptions = database_url
-        .expose_secret()
-        .parse()
-        .map_err(|_| BootError::DatabaseUrl)?;
+    let options: PgConnectOptions =
+        database_url.expose_secret().parse().map_err(|_| BootError::DatabaseUrl)?;
     let limits = [
         ("statement_timeout", settings.statement_timeout_ms),
         ("lock_timeout", settings.lock_timeout_ms),
-        (
-            "idle_in_transaction_session_timeout",
-            settings.idle_in_transaction_timeout_ms,
-        ),
+        ("idle_in_transaction_session_timeout", settings.idle_in_transaction_timeout_ms),
     ];
     let options = options
         .application_name(application_name)
@@ -59,9 +54,7 @@ pub async fn connect(
     let patience = Duration::from_millis(settings.acquire_timeout_ms.get());
     // A pool would keep trying and then say only that it timed out; this connection tells the cause.
     let first = tokio::time::timeout(patience, PgConnection::connect_with(&options)).await;
-    let first = first
-        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-        .map_err(BootError::Database)?;
+    let first = first.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(BootError::Database)?;
     first.close().await.map_err(BootError::Database)?;
     Ok(PgPoolOptions::new()
         .max_connections(settings.max_connections.get())
@@ -83,9 +76,7 @@ mod tests {
     #[tokio::test]
     async fn every_connection_has_its_limits_and_its_name() {
         let database = Database::new().await;
-        let pool = connect(&database.url().into(), &settings(), "a-worker")
-            .await
-            .unwrap();
+        let pool = connect(&database.url().into(), &settings(), "a-worker").await.unwrap();
         for (name, value) in [
             ("application_name", "a-worker"),
             ("statement_timeout", "30s"),
@@ -93,11 +84,8 @@ mod tests {
             ("idle_in_transaction_session_timeout", "30s"),
             ("client_connection_check_interval", "5s"),
         ] {
-            let set: String = sqlx::query_scalar("select current_setting($1)")
-                .bind(name)
-                .fetch_one(&pool)
-                .await
-                .unwrap();
+            let set: String =
+                sqlx::query_scalar("select current_setting($1)").bind(name).fetch_one(&pool).await.unwrap();
             assert_eq!(set, value, "{name}");
         }
     }
@@ -105,10 +93,7 @@ mod tests {
     #[tokio::test]
     async fn refuses_what_it_cannot_reach_without_showing_it() {
         for url in ["hunter2", "postgres://me:hunter2@127.0.0.1:1/x"] {
-            let error = connect(&url.into(), &settings(), "test")
-                .await
-                .unwrap_err()
-                .to_string();
+            let error = connect(&url.into(), &settings(), "test").await.unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");
             assert!(error.contains("DATABASE_URL"), "{error}");
         }

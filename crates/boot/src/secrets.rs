@@ -18,10 +18,7 @@ pub fn optional(name: &str) -> Result<Option<SecretString>, BootError> {
 
 fn find(name: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Option<SecretString>, BootError> {
     let given = |name: &str| variable(name).filter(|value| !value.is_empty());
-    let wrong = |reason: String| BootError::Secret {
-        name: name.to_owned(),
-        reason,
-    };
+    let wrong = |reason: String| BootError::Secret { name: name.to_owned(), reason };
     let file = format!("{name}_FILE");
     match (given(name), given(&file)) {
         (Some(_), Some(_)) => Err(wrong(format!("it is given twice: unset {name} or {file}"))),
@@ -45,10 +42,7 @@ mod tests {
 
     fn found(variables: &[(&str, &str)]) -> Result<Option<String>, BootError> {
         let variable = |name: &str| {
-            variables
-                .iter()
-                .find(|(given, _)| *given == name)
-                .map(|(_, value)| (*value).to_owned())
+            variables.iter().find(|(given, _)| *given == name).map(|(_, value)| (*value).to_owned())
         };
         Ok(find("KEY", variable)?.map(|secret| secret.expose_secret().to_owned()))
     }
@@ -62,31 +56,17 @@ mod tests {
         assert_eq!(found(&[]).unwrap(), None);
         assert_eq!(found(&[("KEY", "")]).unwrap(), None);
         assert_eq!(found(&[("KEY", "plain")]).unwrap().as_deref(), Some("plain"));
-        assert_eq!(
-            found(&[("KEY_FILE", path)]).unwrap().as_deref(),
-            Some("from a file")
-        );
-        assert_eq!(
-            found(&[("KEY", ""), ("KEY_FILE", path)]).unwrap().as_deref(),
-            Some("from a file")
-        );
+        assert_eq!(found(&[("KEY_FILE", path)]).unwrap().as_deref(), Some("from a file"));
+        assert_eq!(found(&[("KEY", ""), ("KEY_FILE", path)]).unwrap().as_deref(), Some("from a file"));
     }
 
     #[test]
     fn says_what_is_wrong_and_shows_nothing() {
-        let error = found(&[("KEY", "hunter2"), ("KEY_FILE", "/nowhere")])
-            .unwrap_err()
-            .to_string();
+        let error = found(&[("KEY", "hunter2"), ("KEY_FILE", "/nowhere")]).unwrap_err().to_string();
         assert_eq!(error, "KEY: it is given twice: unset KEY or KEY_FILE");
         let error = found(&[("KEY_FILE", "/nowhere")]).unwrap_err().to_string();
-        assert!(
-            error.starts_with("KEY: the file /nowhere cannot be read"),
-            "{error}"
-        );
+        assert!(error.starts_with("KEY: the file /nowhere cannot be read"), "{error}");
         let error = required("GREENROOM_TEST_NO_SUCH_SECRET").unwrap_err().to_string();
-        assert!(
-            error.starts_with("GREENROOM_TEST_NO_SUCH_SECRET is not set"),
-            "{error}"
-        );
+        assert!(error.starts_with("GREENROOM_TEST_NO_SUCH_SECRET is not set"), "{error}");
     }
 }

@@ -17,17 +17,11 @@ pub struct Shutdown {
 /// Listens for TERM and INT from now on; needs a runtime.
 pub fn shutdown() -> Result<Shutdown, BootError> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let shutdown = Shutdown {
-        requested: CancellationToken::new(),
-        insisted: CancellationToken::new(),
-    };
+    let shutdown = Shutdown { requested: CancellationToken::new(), insisted: CancellationToken::new() };
     let told = shutdown.clone();
     tokio::spawn(async move {
         for (token, answer) in [
-            (
-                told.requested,
-                "finishing what runs; a second signal gives it back",
-            ),
+            (told.requested, "finishing what runs; a second signal gives it back"),
             (told.insisted, "giving back what runs"),
         ] {
             let name = tokio::select! {
@@ -48,10 +42,7 @@ mod tests {
     use super::*;
 
     fn send(name: &str) {
-        Command::new("kill")
-            .args([name, &id().to_string()])
-            .status()
-            .unwrap();
+        Command::new("kill").args([name, &id().to_string()]).status().unwrap();
     }
 
     #[tokio::test]

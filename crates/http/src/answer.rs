@@ -42,13 +42,7 @@ impl Body {
             let (line, column) = (error.line(), error.column());
             let message =
                 format!("the answer is not what was expected, from line {line}, column {column} on");
-            Failure::new(
-                self.endpoint,
-                Class::Retry,
-                Some(self.status),
-                Some("unreadable_answer"),
-                &message,
-            )
+            Failure::new(self.endpoint, Class::Retry, Some(self.status), Some("unreadable_answer"), &message)
         })
     }
 

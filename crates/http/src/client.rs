@@ -51,11 +51,7 @@ impl Client {
             .redirect(redirect::Policy::none());
         let http = proxy::apply(builder).and_then(reqwest::ClientBuilder::build);
         let http = http.map_err(|error| ClientError(describe(error)))?;
-        Ok(Self {
-            http,
-            settings: settings.clone(),
-            clock,
-        })
+        Ok(Self { http, settings: settings.clone(), clock })
     }
 
     /// Makes the call, and makes it again while it fails for a passing reason.
@@ -63,11 +59,7 @@ impl Client {
     /// It takes at most `max_tries` times `timeout_secs`, and between two tries at most `max_pause_secs`. A
     /// service that asks for a longer pause gets it from the job: [`Class::RetryAt`].
     pub async fn send(&self, request: Request<'_>, classify: Classify) -> Result<Answer, Failure> {
-        let again = if request.repeatable {
-            self.settings.max_tries.get() - 1
-        } else {
-            0
-        };
+        let again = if request.repeatable { self.settings.max_tries.get() - 1 } else { 0 };
         let pauses = ExponentialBuilder::default()
             .with_min_delay(self.settings.retry_delay())
             .with_max_delay(self.settings.max_pause())
@@ -111,11 +103,7 @@ impl Client {
 
     async fn exchange(&self, request: &Request<'_>, classify: Classify) -> Result<Answer, Failure> {
         let endpoint = request.endpoint;
-        let response = self
-            .build(request)
-            .send()
-            .await
-            .map_err(|error| broken(endpoint, error))?;
+        let response = self.build(request).send().await.map_err(|error| broken(endpoint, error))?;
         let status = response.status();
         if status == StatusCode::NOT_MODIFIED && request.if_none_match.is_some() {
             return Ok(Answer::NotModified);
@@ -145,29 +133,14 @@ impl Client {
 
     async fn read(&self, endpoint: Endpoint, response: Response) -> Result<Body, Failure> {
         let status = response.status().as_u16();
-        let etag = response
-            .headers()
-            .get(ETAG)
-            .and_then(|etag| etag.to_str().ok())
-            .map(str::to_owned);
+        let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         let limit = self.settings.max_body_bytes.get();
         match take(response, limit).await {
-            Ok(bytes) => Ok(Body {
-                endpoint,
-                status,
-                etag,
-                bytes,
-            }),
+            Ok(bytes) => Ok(Body { endpoint, status, etag, bytes }),
             Err((_, Some(error))) => Err(broken(endpoint, error)),
             Err((_, None)) => {
                 let message = format!("the answer is larger than http.max_body_bytes ({limit})");
-                Err(Failure::new(
-                    endpoint,
-                    Class::Reject,
-                    Some(status),
-                    Some("answer_too_large"),
-                    &message,
-                ))
+                Err(Failure::new(endpoint, Class::Reject, Some(status), Some("answer_too_large"), &message))
             }
         }
     }
@@ -181,12 +154,7 @@ impl Client {
         classify: Classify,
     ) -> Failure {
         let now = self.clock.now();
-        let verdict = classify(&Refused {
-            status: status.as_u16(),
-            headers,
-            body,
-            now,
-        });
+        let verdict = classify(&Refused { status: status.as_u16(), headers, body, now });
         let asked = retry_after(headers, now).filter(|_| verdict.class == Class::Retry);
         let (class, pause) = match asked {
             Some(wait) if wait > self.settings.max_pause() => {
@@ -195,11 +163,7 @@ impl Client {
             }
             pause => (verdict.class, pause),
         };
-        let message = verdict
-            .message
-            .as_deref()
-            .or(status.canonical_reason())
-            .unwrap_or("no reason given");
+        let message = verdict.message.as_deref().or(status.canonical_reason()).unwrap_or("no reason given");
         let code = verdict.code.as_deref();
         let mut failure = Failure::new(endpoint, class, Some(status.as_u16()), code, message);
         failure.pause = pause;

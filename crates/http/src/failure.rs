@@ -47,14 +47,7 @@ impl Failure {
         message: &str,
     ) -> Self {
         let clean = |text: &str| -> Box<str> { scrub(text).chars().take(Self::MAX_CHARS).collect() };
-        Self {
-            endpoint,
-            class,
-            status,
-            code: code.map(clean),
-            message: clean(message),
-            pause: None,
-        }
+        Self { endpoint, class, status, code: code.map(clean), message: clean(message), pause: None }
     }
 
     /// Returns what to do about it.
@@ -127,10 +120,6 @@ impl Verdict {
             408 | 425 | 429 | 500..=599 => Class::Retry,
             _ => Class::Reject,
         };
-        Self {
-            class,
-            code: None,
-            message: None,
-        }
+        Self { class, code: None, message: None }
     }
 }

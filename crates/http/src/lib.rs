@@ -32,7 +32,7 @@ pub use answer::{Answer, Body};
 pub use client::{Client, ClientError};
 pub use failure::{Class, Classify, Failure, Refused, Verdict};
 pub use request::{Endpoint, Request};
-pub use reqwest::Method;
+pub use reqwest::{Method, header::HeaderMap};
 pub use scrub::scrub;
 pub use settings::Settings;
 pub use url::Url;

@@ -44,15 +44,7 @@ impl<'a> Request<'a> {
     }
 
     fn new(endpoint: Endpoint, method: Method, url: Url, repeatable: bool) -> Self {
-        Self {
-            endpoint,
-            method,
-            url,
-            bearer: None,
-            form: None,
-            if_none_match: None,
-            repeatable,
-        }
+        Self { endpoint, method, url, bearer: None, form: None, if_none_match: None, repeatable }
     }
 
     /// Adds parameters to the URL.

@@ -20,11 +20,7 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Dur
 }
 
 fn http_date(text: &str) -> Option<DateTime<Utc>> {
-    let formats = [
-        "%a, %d %b %Y %H:%M:%S GMT",
-        "%A, %d-%b-%y %H:%M:%S GMT",
-        "%a %b %e %H:%M:%S %Y",
-    ];
+    let formats = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
     formats
         .iter()
         .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
@@ -36,9 +32,7 @@ mod tests {
     use super::*;
 
     fn wait(text: &str) -> Option<u64> {
-        let now = DateTime::parse_from_rfc3339("1994-11-06T08:49:00Z")
-            .unwrap()
-            .to_utc();
+        let now = DateTime::parse_from_rfc3339("1994-11-06T08:49:00Z").unwrap().to_utc();
         let headers = [(RETRY_AFTER, text.parse().unwrap())].into_iter().collect();
         retry_after(&headers, now).map(|wait| wait.as_secs())
     }
@@ -56,11 +50,7 @@ mod tests {
     fn the_past_is_now_and_for_ever_is_a_day() {
         assert_eq!(wait("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
         assert_eq!(wait("99999999999"), Some(86_400));
-        assert_eq!(
-            wait("Sun, 06 Nov 2094 08:49:37 GMT"),
-            None,
-            "that day is a Saturday"
-        );
+        assert_eq!(wait("Sun, 06 Nov 2094 08:49:37 GMT"), None, "that day is a Saturday");
         assert_eq!(wait("Sat, 06 Nov 2094 08:49:37 GMT"), Some(86_400));
     }
 

@@ -10,13 +10,7 @@ const REDACTED: &str = "[redacted]";
 const BEGINNINGS: [&str; 7] = ["ya29.", "1//", "1%2F%2F", "IGQ", "EAA", "gAAAAA", "gr_"];
 
 /// What stands before a secret value, after which everything up to a separator is taken.
-const NAMES: [&str; 5] = [
-    "access_token",
-    "refresh_token",
-    "client_secret",
-    "id_token",
-    "code",
-];
+const NAMES: [&str; 5] = ["access_token", "refresh_token", "client_secret", "id_token", "code"];
 
 /// Returns the text with `[redacted]` in the place of every secret it recognises.
 pub fn scrub(text: &str) -> String {
@@ -62,12 +56,7 @@ fn named(text: &str, name: &str) -> Option<usize> {
     let after = text.strip_prefix(name)?;
     let value = after.strip_prefix('=').or_else(|| {
         // `"code": 403` is a number that people need; a secret in JSON is always a string.
-        after
-            .strip_prefix('"')?
-            .trim_start()
-            .strip_prefix(':')?
-            .trim_start()
-            .strip_prefix('"')
+        after.strip_prefix('"')?.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')
     })?;
     (name != "code" || after.starts_with('=')).then_some(text.len() - value.len())
 }
@@ -95,21 +84,12 @@ mod tests {
             ("IGQVJabc, EAAGdef", "[redacted], [redacted]"),
             ("gAAAAABk_-x==", "[redacted]"),
             ("gr_0123456789ab_secret", "[redacted]"),
-            (
-                "Authorization: Bearer abc.def-1",
-                "Authorization: Bearer [redacted]",
-            ),
+            ("Authorization: Bearer abc.def-1", "Authorization: Bearer [redacted]"),
             ("bearer  abc", "bearer  [redacted]"),
             ("access_token=abc|def&next=1", "access_token=[redacted]&next=1"),
-            (
-                "client_secret=GOCSPX-x refresh_token=y",
-                "client_secret=[redacted] refresh_token=[redacted]",
-            ),
+            ("client_secret=GOCSPX-x refresh_token=y", "client_secret=[redacted] refresh_token=[redacted]"),
             ("/cb?code=4/0AX&state=s", "/cb?code=[redacted]&state=s"),
-            (
-                r#"{"access_token": "opaque", "n":1}"#,
-                r#"{"access_token": "[redacted]", "n":1}"#,
-            ),
+            (r#"{"access_token": "opaque", "n":1}"#, r#"{"access_token": "[redacted]", "n":1}"#),
             (r#"{"client_secret":"x"}"#, r#"{"client_secret":"[redacted]"}"#),
         ] {
             assert_eq!(scrub(dirty), clean, "{dirty}");

@@ -53,10 +53,7 @@ impl Key {
         let text: Zeroizing<String> = Zeroizing::new(text.chars().map(url_safe).collect());
         let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok()?);
         let fernet = Fernet::new(&text)?;
-        let digest = Sha256::new()
-            .chain_update("greenroom-key-id")
-            .chain_update(&*bytes)
-            .finalize();
+        let digest = Sha256::new().chain_update("greenroom-key-id").chain_update(&*bytes).finalize();
         let id = hex::encode(&digest[..4]);
         Some(Self { fernet, id })
     }
@@ -122,10 +119,7 @@ mod tests {
         assert_eq!(ids(&format!("\"{KEY}")), malformed(1), "half a pair");
         assert_eq!(ids("\""), malformed(1));
         let error = ids("hunter2,hunter3").unwrap_err().to_string();
-        assert!(
-            error.contains("key number 1") && !error.contains("hunter"),
-            "{error}"
-        );
+        assert!(error.contains("key number 1") && !error.contains("hunter"), "{error}");
     }
 
     #[test]

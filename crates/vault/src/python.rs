@@ -43,15 +43,8 @@ fn python(calls: &[Value]) -> Vec<Value> {
     }
     drop(stdin);
     let output = child.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "Python must have `cryptography` (pip install cryptography)"
-    );
-    output
-        .stdout
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| serde_json::from_slice(line).ok())
-        .collect()
+    assert!(output.status.success(), "Python must have `cryptography` (pip install cryptography)");
+    output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
 #[test]
@@ -61,13 +54,7 @@ fn needs_python_cryptography() {
     let (new, old) = (new.expose(), old.expose());
     let both = Vault::from_keys(&format!("{new},{old}")).unwrap();
     let only_old = Vault::from_keys(old).unwrap();
-    let texts = [
-        "",
-        "ya29.a0AfB_x",
-        "1//0gcanary",
-        "Gerät ✓ 東京",
-        &"x".repeat(4_000),
-    ];
+    let texts = ["", "ya29.a0AfB_x", "1//0gcanary", "Gerät ✓ 東京", &"x".repeat(4_000)];
 
     for text in texts {
         let sealed_old = only_old.seal(&text.into());
@@ -83,17 +70,8 @@ fn needs_python_cryptography() {
             json!(["time", [new], rotated]),
             json!(["future", [new], text]),
         ]);
-        let [
-            single,
-            multi,
-            ours,
-            ours_rotated,
-            foreign,
-            theirs_rotated,
-            time,
-            time_rotated,
-            future,
-        ] = answers.as_slice()
+        let [single, multi, ours, ours_rotated, foreign, theirs_rotated, time, time_rotated, future] =
+            answers.as_slice()
         else {
             panic!("{answers:?}");
         };
@@ -101,10 +79,7 @@ fn needs_python_cryptography() {
         // What Python sealed opens here.
         assert_eq!(only_old.open(single.as_str().unwrap()).unwrap().expose(), text);
         assert_eq!(both.open(multi.as_str().unwrap()).unwrap().expose(), text);
-        assert!(
-            only_old.open(multi.as_str().unwrap()).is_err(),
-            "MultiFernet seals with its first key"
-        );
+        assert!(only_old.open(multi.as_str().unwrap()).is_err(), "MultiFernet seals with its first key");
         assert_eq!(both.open(future.as_str().unwrap()).unwrap().expose(), text);
         // What was sealed here opens there, and only under the right key.
         assert_eq!(ours, text);

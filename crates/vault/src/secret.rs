@@ -67,10 +67,7 @@ mod tests {
     #[test]
     fn shows_nothing_but_on_request() {
         let secret = Secret::from("ya29.canary".to_owned());
-        assert_eq!(
-            format!("{secret:?} {:?}", Some(secret.clone())),
-            "[redacted] Some([redacted])"
-        );
+        assert_eq!(format!("{secret:?} {:?}", Some(secret.clone())), "[redacted] Some([redacted])");
         assert_eq!(secret.expose(), "ya29.canary");
     }
 

@@ -43,9 +43,8 @@ impl Vault {
         if !text.starts_with(PREFIX) {
             return Stored::LegacyPlaintext(Secret::from(text.as_str()));
         }
-        let opened = Token::parse(&text)
-            .ok_or(OpenError::Malformed)
-            .and_then(|token| self.open_token(&token));
+        let opened =
+            Token::parse(&text).ok_or(OpenError::Malformed).and_then(|token| self.open_token(&token));
         opened.map_or_else(Stored::Undecryptable, Stored::Encrypted)
     }
 }
@@ -63,14 +62,7 @@ mod tests {
 
     #[test]
     fn nothing_is_absent() {
-        for column in [
-            None,
-            Some(""),
-            Some(" \n\t\x0b"),
-            Some("''"),
-            Some("b''"),
-            Some(" \"\" "),
-        ] {
+        for column in [None, Some(""), Some(" \n\t\x0b"), Some("''"), Some("b''"), Some(" \"\" ")] {
             assert_eq!(vault().classify(column).as_str(), "absent", "{column:?}");
         }
     }
@@ -78,12 +70,9 @@ mod tests {
     #[test]
     fn a_token_that_opens_is_encrypted_in_whatever_wrapping() {
         let sealed = vault().seal(&"1//refresh".into());
-        for column in [
-            sealed.clone(),
-            format!("b'{sealed}'"),
-            format!(" \"{sealed}\"\n"),
-            format!("'{sealed}'"),
-        ] {
+        for column in
+            [sealed.clone(), format!("b'{sealed}'"), format!(" \"{sealed}\"\n"), format!("'{sealed}'")]
+        {
             match vault().classify(Some(&column)) {
                 Stored::Encrypted(secret) => assert_eq!(secret.expose(), "1//refresh"),
                 other => panic!("{column}: {other:?}"),
@@ -97,20 +86,8 @@ mod tests {
         let foreign = Vault::from_keys(OTHER).unwrap().seal(&"ya29.x".into());
         let tampered = format!("{}x{}", &sealed[..40], &sealed[41..]);
         let (cut, broken) = (&sealed[..64], format!("{sealed}!"));
-        for column in [
-            &foreign,
-            &tampered,
-            cut,
-            &broken,
-            "gAAAAA",
-            "b'gAAAAA'",
-            "gAAAAA not base64",
-        ] {
-            assert_eq!(
-                vault().classify(Some(column)).as_str(),
-                "undecryptable",
-                "{column}"
-            );
+        for column in [&foreign, &tampered, cut, &broken, "gAAAAA", "b'gAAAAA'", "gAAAAA not base64"] {
+            assert_eq!(vault().classify(Some(column)).as_str(), "undecryptable", "{column}");
         }
     }
 

@@ -37,10 +37,7 @@ impl Vault {
     pub fn from_keys(keys: &str) -> Result<Self, KeyError> {
         let mut keys = Key::parse_list(keys)?.into_iter();
         let first = keys.next().ok_or(KeyError::Missing)?;
-        Ok(Self {
-            first,
-            others: keys.collect(),
-        })
+        Ok(Self { first, others: keys.collect() })
     }
 
     /// Seals a secret under the first key.
@@ -60,10 +57,7 @@ impl Vault {
     pub fn rotate(&self, sealed: &str) -> Result<String, OpenError> {
         let token = Token::parse(&normalise(sealed)).ok_or(OpenError::Malformed)?;
         let secret = self.open_token(&token)?;
-        Ok(self
-            .first
-            .fernet
-            .encrypt_at_time(secret.expose().as_bytes(), token.made_at))
+        Ok(self.first.fernet.encrypt_at_time(secret.expose().as_bytes(), token.made_at))
     }
 
     /// Returns the id of the key that seals: eight hex digits that may be shown and logged.
@@ -83,22 +77,15 @@ impl Vault {
     pub(crate) fn open_token(&self, token: &Token) -> Result<Secret, OpenError> {
         // Saying that now is the moment it was made takes the crate's clock check away; the MAC decides.
         let open = |fernet: &Fernet| fernet.decrypt_at_time(&token.text, None, token.made_at).ok();
-        let bytes = self
-            .keys()
-            .find_map(|key| open(&key.fernet))
-            .ok_or(OpenError::UnknownKey)?;
+        let bytes = self.keys().find_map(|key| open(&key.fernet)).ok_or(OpenError::UnknownKey)?;
         let bytes = Zeroizing::new(bytes);
-        std::str::from_utf8(&bytes)
-            .map(Secret::from)
-            .map_err(|_| OpenError::NotText)
+        std::str::from_utf8(&bytes).map(Secret::from).map_err(|_| OpenError::NotText)
     }
 }
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vault")
-            .field("key_ids", &self.key_ids().collect::<Vec<_>>())
-            .finish()
+        f.debug_struct("Vault").field("key_ids", &self.key_ids().collect::<Vec<_>>()).finish()
     }
 }
 
@@ -138,10 +125,7 @@ mod tests {
                 UnknownKey,
             ),
             // Too short.
-            (
-                "gAAAAAAdwJ6xAAECAwQFBgcICQoLDA0OD3HkMATM5lFqGaerZ-fWPA==",
-                Malformed,
-            ),
+            ("gAAAAAAdwJ6xAAECAwQFBgcICQoLDA0OD3HkMATM5lFqGaerZ-fWPA==", Malformed),
             // Invalid base64.
             (
                 "%%%%%%%%%%%%%AECAwQFBgcICQoLDA0OD3HkMATM5lFqGaerZ-fWPAl1-szkFVzXTuGb4hR8AKtwcaX1YdykRtfsH-p1YsUD2Q==",
@@ -196,11 +180,7 @@ mod tests {
 
     #[test]
     fn spelling_does_not_matter_but_content_does() {
-        let split = HELLO
-            .as_bytes()
-            .chunks(40)
-            .map(|line| String::from_utf8_lossy(line))
-            .collect::<Vec<_>>();
+        let split = HELLO.as_bytes().chunks(40).map(|line| String::from_utf8_lossy(line)).collect::<Vec<_>>();
         for token in [
             split.join("\r\n"),
             format!(" \t{HELLO}\n\x0b\x0c"),
@@ -226,10 +206,7 @@ mod tests {
         assert_eq!(old.open(&sealed).unwrap_err(), OpenError::UnknownKey);
         assert_eq!(opened(OTHER, &sealed).unwrap(), "b");
         assert_eq!(both.key_id(), vault(OTHER).key_id());
-        assert_eq!(
-            both.key_ids().collect::<Vec<_>>(),
-            [vault(OTHER).key_id(), old.key_id()]
-        );
+        assert_eq!(both.key_ids().collect::<Vec<_>>(), [vault(OTHER).key_id(), old.key_id()]);
     }
 
     #[test]

@@ -17,10 +17,7 @@ use url::Url;
 use super::*;
 use crate::failure::Verdict;
 
-const THREADS: Endpoint = Endpoint {
-    platform: "youtube",
-    name: "commentThreads.list",
-};
+const THREADS: Endpoint = Endpoint { platform: "youtube", name: "commentThreads.list" };
 
 /// What the server has seen, and what it is still going to say.
 #[derive(Clone, Default)]
@@ -46,11 +43,7 @@ impl Script {
 
 fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<AxumBody>) -> Response<AxumBody> {
     let response = Response::builder().status(status);
-    headers
-        .iter()
-        .fold(response, |r, (name, value)| r.header(*name, *value))
-        .body(body.into())
-        .unwrap()
+    headers.iter().fold(response, |r, (name, value)| r.header(*name, *value)).body(body.into()).unwrap()
 }
 
 /// Serves the replies in order; after the last one it answers 500.
@@ -59,17 +52,11 @@ async fn serve(replies: impl IntoIterator<Item = Response<AxumBody>>) -> (Url, S
     script.0.lock().unwrap().replies = replies.into_iter().collect();
     let handler = async |State(script): State<Script>, uri: Uri, headers: HeaderMap, body: Bytes| {
         let mut script = script.0.lock().unwrap();
-        script.seen.push(Seen {
-            uri,
-            headers,
-            body: String::from_utf8(body.into()).unwrap(),
-        });
+        script.seen.push(Seen { uri, headers, body: String::from_utf8(body.into()).unwrap() });
         script.replies.pop_front().unwrap_or_else(|| reply(500, &[], ""))
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/v3/threads", listener.local_addr().unwrap())
-        .parse()
-        .unwrap();
+    let url = format!("http://{}/v3/threads", listener.local_addr().unwrap()).parse().unwrap();
     let router = Router::new().fallback(handler).with_state(script.clone());
     tokio::spawn(async { axum::serve(listener, router).await });
     (url, script)
@@ -88,9 +75,7 @@ fn client() -> Client {
 }
 
 async fn get(url: &Url) -> Result<Answer, Failure> {
-    client()
-        .send(Request::get(THREADS, url.clone()), Verdict::by_status)
-        .await
+    client().send(Request::get(THREADS, url.clone()), Verdict::by_status).await
 }
 
 fn body(answer: Answer) -> Body {
@@ -101,10 +86,8 @@ fn body(answer: Answer) -> Body {
 async fn sends_what_was_asked_and_reads_the_answer() {
     let (url, script) = serve([reply(200, &[("etag", "\"e1\"")], r#"{"answer":42}"#)]).await;
     let token = Secret::from("ya29.x");
-    let request = Request::post(THREADS, url)
-        .query([("part", "id,snippet")])
-        .bearer(&token)
-        .form([("a", "b c")]);
+    let request =
+        Request::post(THREADS, url).query([("part", "id,snippet")]).bearer(&token).form([("a", "b c")]);
     let body = body(client().send(request, Verdict::by_status).await.unwrap());
     assert_eq!(body.json::<Value>().unwrap(), json!({"answer": 42}));
     assert_eq!(body.etag(), Some("\"e1\""));
@@ -122,12 +105,7 @@ async fn unpacks_gzip() {
         31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 171, 86, 74, 204, 43, 46, 79, 45, 82, 178, 50, 49, 170, 5, 0, 245,
         101, 217, 204, 13, 0, 0, 0,
     ];
-    let (url, _) = serve([reply(
-        200,
-        &[("content-encoding", "gzip")],
-        Bytes::from_owner(packed),
-    )])
-    .await;
+    let (url, _) = serve([reply(200, &[("content-encoding", "gzip")], Bytes::from_owner(packed))]).await;
     assert_eq!(body(get(&url).await.unwrap()).bytes(), br#"{"answer":42}"#);
 }
 
@@ -153,10 +131,7 @@ async fn after_the_last_try_the_job_has_to_retry() {
     let (url, script) = serve([]).await;
     let failure = get(&url).await.unwrap_err();
     assert_eq!((failure.class(), failure.status()), (Class::Retry, Some(500)));
-    assert_eq!(
-        failure.to_string(),
-        "youtube commentThreads.list: 500 Internal Server Error"
-    );
+    assert_eq!(failure.to_string(), "youtube commentThreads.list: 500 Internal Server Error");
     assert_eq!(script.seen().len(), 3);
 }
 
@@ -164,15 +139,9 @@ async fn after_the_last_try_the_job_has_to_retry() {
 async fn a_change_is_not_sent_twice_unless_that_is_harmless() {
     let (url, script) = serve([]).await;
     let client = client();
-    client
-        .send(Request::post(THREADS, url.clone()), Verdict::by_status)
-        .await
-        .unwrap_err();
+    client.send(Request::post(THREADS, url.clone()), Verdict::by_status).await.unwrap_err();
     assert_eq!(script.seen().len(), 1);
-    client
-        .send(Request::post(THREADS, url).repeatable(), Verdict::by_status)
-        .await
-        .unwrap_err();
+    client.send(Request::post(THREADS, url).repeatable(), Verdict::by_status).await.unwrap_err();
     assert_eq!(script.seen().len(), 3);
 }
 
@@ -188,14 +157,10 @@ async fn a_short_pause_is_kept_inside_the_call() {
 #[tokio::test]
 async fn a_long_pause_is_the_job_s_to_keep() {
     let clock = Clock::system();
-    let date = (clock.now() + TimeDelta::hours(2))
-        .format("%a, %d %b %Y %H:%M:%S GMT")
-        .to_string();
+    let date = (clock.now() + TimeDelta::hours(2)).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
     for (header, secs) in [("3600", 3_600), (date.as_str(), 7_200)] {
         let (url, script) = serve([reply(503, &[("retry-after", header)], "")]).await;
-        let Class::RetryAt(at) = get(&url).await.unwrap_err().class() else {
-            panic!("{header}")
-        };
+        let Class::RetryAt(at) = get(&url).await.unwrap_err().class() else { panic!("{header}") };
         assert!(
             (at - clock.now() - TimeDelta::seconds(secs)).abs() < TimeDelta::seconds(5),
             "{header}: {at}"
@@ -215,21 +180,14 @@ async fn the_platform_decides_what_its_errors_mean() {
             _ => Class::Reject,
         };
         let text = |key: &str| body[key].as_str().map(str::to_owned);
-        Verdict {
-            class,
-            code: text("reason"),
-            message: text("message"),
-        }
+        Verdict { class, code: text("reason"), message: text("message") }
     }
     let long = "x".repeat(500);
     let client = client();
     for (reason, tries) in [("quota", 1), ("rate", 3), ("auth", 1), ("gone", 1)] {
         let error = json!({"reason": reason, "message": format!("of ya29.canary {long}")}).to_string();
         let (url, script) = serve([(); 3].map(|()| reply(403, &[("retry-after", "0")], error.clone()))).await;
-        let failure = client
-            .send(Request::get(THREADS, url), classify)
-            .await
-            .unwrap_err();
+        let failure = client.send(Request::get(THREADS, url), classify).await.unwrap_err();
         assert_eq!(script.seen().len(), tries, "{reason}");
         assert_eq!(failure.code(), Some(reason));
         assert!(failure.message().starts_with("of [redacted] xxx"), "{failure}");
@@ -245,10 +203,7 @@ async fn an_unchanged_answer_is_not_sent_again() {
     let (url, script) = serve([reply(304, &[], ""), reply(304, &[], "")]).await;
     let client = client();
     let request = Request::get(THREADS, url.clone()).if_none_match(Some("\"e1\""));
-    assert!(matches!(
-        client.send(request, Verdict::by_status).await.unwrap(),
-        Answer::NotModified
-    ));
+    assert!(matches!(client.send(request, Verdict::by_status).await.unwrap(), Answer::NotModified));
     assert_eq!(script.seen()[0].headers["if-none-match"], "\"e1\"");
     // To a request that named no ETag it is no answer.
     assert_eq!(get(&url).await.unwrap_err().class(), Class::Reject);
@@ -263,17 +218,10 @@ async fn redirects_are_not_followed() {
 
 #[tokio::test]
 async fn an_answer_has_a_size_it_may_not_exceed() {
-    let (url, _) = serve([
-        reply(200, &[], vec![b'x'; 1_000]),
-        reply(200, &[], vec![b'x'; 1_001]),
-    ])
-    .await;
+    let (url, _) = serve([reply(200, &[], vec![b'x'; 1_000]), reply(200, &[], vec![b'x'; 1_001])]).await;
     assert_eq!(body(get(&url).await.unwrap()).bytes().len(), 1_000);
     let failure = get(&url).await.unwrap_err();
-    assert_eq!(
-        (failure.class(), failure.code()),
-        (Class::Reject, Some("answer_too_large"))
-    );
+    assert_eq!((failure.class(), failure.code()), (Class::Reject, Some("answer_too_large")));
     // An error is an error however long it is.
     let (url, _) = serve([reply(404, &[], vec![b'x'; 200_000])]).await;
     assert_eq!(get(&url).await.unwrap_err().status(), Some(404));
@@ -283,10 +231,7 @@ async fn an_answer_has_a_size_it_may_not_exceed() {
 async fn what_cannot_be_read_is_passing_and_is_not_quoted() {
     let (url, _) = serve([reply(200, &[], r#"{"id": "canary-of-a-token"}"#)]).await;
     let failure = body(get(&url).await.unwrap()).json::<Vec<u32>>().unwrap_err();
-    assert_eq!(
-        (failure.class(), failure.code()),
-        (Class::Retry, Some("unreadable_answer"))
-    );
+    assert_eq!((failure.class(), failure.code()), (Class::Retry, Some("unreadable_answer")));
     let failure = body(Answer::Fresh(Body {
         endpoint: THREADS,
         status: 200,
@@ -301,9 +246,7 @@ async fn what_cannot_be_read_is_passing_and_is_not_quoted() {
 /// Serves what no proper server would: the same bytes to everyone, then the end.
 async fn serve_raw(bytes: &'static [u8], hold: Duration) -> Url {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap())
-        .parse()
-        .unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
@@ -319,9 +262,7 @@ async fn serve_raw(bytes: &'static [u8], hold: Duration) -> Url {
 #[tokio::test]
 async fn a_broken_network_is_passing() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let refused = format!("http://{}/", nobody.local_addr().unwrap())
-        .parse()
-        .unwrap();
+    let refused = format!("http://{}/", nobody.local_addr().unwrap()).parse().unwrap();
     drop(nobody);
     let half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf";
     let cut = serve_raw(half, Duration::ZERO).await;
@@ -355,11 +296,7 @@ impl Write for Log {
 /// Believes a platform that repeats everything it was sent.
 fn trusting(refused: &Refused<'_>) -> Verdict {
     let message = String::from_utf8(refused.body.to_vec()).ok();
-    Verdict {
-        message: message.clone(),
-        code: message,
-        ..Verdict::by_status(refused)
-    }
+    Verdict { message: message.clone(), code: message, ..Verdict::by_status(refused) }
 }
 
 #[tokio::test]
@@ -371,12 +308,8 @@ async fn nothing_leaks_into_failures_or_the_most_talkative_log() {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || writer.clone())
         .init();
-    let canaries = [
-        "canary0bearer0aaaaaa",
-        "canary1query1bbbbbbb",
-        "canary2form2cccccccc",
-        "canary3body3dddddddd",
-    ];
+    let canaries =
+        ["canary0bearer0aaaaaa", "canary1query1bbbbbbb", "canary2form2cccccccc", "canary3body3dddddddd"];
     let [bearer, query, form, echoed] = canaries;
     let token = Secret::from(bearer);
     let echo = format!(r#"{{"error":"access_token={echoed} Bearer {bearer} refresh_token={form}"}}"#);
@@ -405,17 +338,12 @@ async fn nothing_leaks_into_failures_or_the_most_talkative_log() {
     }
 
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(
-        log.contains("commentThreads.list answered 401") && log.contains("TRACE"),
-        "the log is on"
-    );
+    assert!(log.contains("commentThreads.list answered 401") && log.contains("TRACE"), "the log is on");
     for text in [shown.join("\n"), log] {
         for canary in canaries {
             for piece in canary.as_bytes().windows(12) {
                 let piece = str::from_utf8(piece).unwrap();
-                let at = text
-                    .find(piece)
-                    .map(|at| &text[at.saturating_sub(200)..(at + 40).min(text.len())]);
+                let at = text.find(piece).map(|at| &text[at.saturating_sub(200)..(at + 40).min(text.len())]);
                 assert_eq!(at, None, "{piece}");
             }
         }
