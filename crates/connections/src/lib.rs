@@ -1,1 +1,21 @@
-//! To be written.
+//! Connected accounts, and fresh tokens for them.
+//!
+//! A token is sealed in its row and open only in memory, for the call that needs it: everybody else
+//! names a connection by its id and asks [`Tokens`] when the call is about to be made. A token that is
+//! about to end is refreshed first, one that a platform refuses is refreshed once. Whoever stores a new
+//! token compares the row's `token_version`, so that a late answer never overwrites a newer one; this is
+//! what makes refreshing correct, and one flight per connection and process only makes it cheap.
+//!
+//! It does not sync anything, and it does not decide who may see a connection.
+
+mod client;
+mod error;
+mod settings;
+mod store;
+mod tokens;
+
+pub use client::google::Google;
+pub use error::{ConnectError, TokenError};
+pub use settings::Settings;
+pub use store::youtube;
+pub use tokens::{AccessToken, Tokens};

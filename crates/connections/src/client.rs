@@ -1,0 +1,3 @@
+//! The token endpoints of the platforms.
+
+pub(crate) mod google;

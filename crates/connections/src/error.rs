@@ -1,0 +1,72 @@
+//! Why an account is not connected, or there is no token for it; none of it carries a token.
+
+use greenroom_http::{Class, Failure};
+use greenroom_vault::OpenError;
+
+/// Why an account was not connected.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Somebody else has connected it; who that is stays unsaid.
+    #[error("this account is already connected: disconnect it where it is connected, then connect it here")]
+    AlreadyConnected,
+    /// A new connection came without the token that keeps it alive.
+    #[error(
+        "the consent gave no refresh token: ask for it again with access_type=offline and prompt=consent"
+    )]
+    NoRefreshToken,
+    /// The database refused.
+    #[error("the connection could not be stored: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Why there is no fresh token for a connection.
+///
+/// It is cloned, because all who wait for one refresh get its outcome.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// There is no such connection, or not any more.
+    #[error("there is no such connection")]
+    NotFound,
+    /// The owner has disconnected the account.
+    #[error("the account is disconnected: its owner has to connect it again")]
+    Disconnected,
+    /// A stored token does not open; it is kept as it is and the connection marked.
+    #[error("a stored token does not open: {0}")]
+    Undecryptable(OpenError),
+    /// A stored token is plain text, which the settings refuse.
+    #[error(
+        "a stored token is plain text and tokens.allow_plaintext is off: seal it or connect the account again"
+    )]
+    Plaintext,
+    /// The connection cannot be kept alive without its owner.
+    #[error("the account's owner has to connect it again: {0}")]
+    Reauthorise(String),
+    /// The token endpoint did not give a token; the failure says what to do.
+    #[error("the token could not be refreshed: {0}")]
+    Provider(Failure),
+    /// The database did not answer.
+    #[error("the tokens could not be read or stored: {0}")]
+    Database(String),
+    /// The refresh ended without an outcome, as when the process stops.
+    #[error("the refresh was interrupted")]
+    Interrupted,
+}
+
+impl TokenError {
+    /// Returns what a job does about it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::NotFound | Self::Disconnected | Self::Undecryptable(_) | Self::Plaintext => Class::Reject,
+            Self::Reauthorise(_) => Class::Reauthorise,
+            Self::Provider(failure) => failure.class(),
+            Self::Database(_) | Self::Interrupted => Class::Retry,
+        }
+    }
+}
+
+impl From<sqlx::Error> for TokenError {
+    /// Keeps the message only: PostgreSQL's details may quote the row.
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.to_string())
+    }
+}

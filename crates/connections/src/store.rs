@@ -1,0 +1,3 @@
+//! The tables of connections.
+
+pub mod youtube;

@@ -1,0 +1,307 @@
+//! `youtube_connections`: connected channels, and their sealed tokens.
+
+use chrono::{DateTime, Utc};
+use greenroom_model::{ConnectionId, UserId};
+use greenroom_vault::{Secret, Vault};
+use sqlx::{Connection as _, PgConnection};
+
+use crate::error::ConnectError;
+
+/// How a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum Status {
+    /// Its tokens serve.
+    Active,
+    /// Its owner has ended it.
+    Disconnected,
+    /// Something has to be done before it serves again; `error` says what.
+    Error,
+}
+
+/// A connected channel, without its tokens.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Its id.
+    pub id: ConnectionId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// YouTube's id of the channel.
+    pub channel_id: String,
+    /// The channel's name, once known.
+    pub channel_name: Option<String>,
+    /// How it stands.
+    pub status: Status,
+    /// Why it does not serve.
+    pub error: Option<String>,
+    /// When a sync last ended well.
+    pub last_synced_at: Option<DateTime<Utc>>,
+}
+
+/// What a consent gives.
+#[derive(Debug)]
+pub struct NewConnection {
+    /// Who gave it.
+    pub user: UserId,
+    /// YouTube's id of the channel.
+    pub channel_id: String,
+    /// The channel's name, if it was asked for.
+    pub channel_name: Option<String>,
+    /// The access token.
+    pub access_token: Secret,
+    /// The refresh token; a repeated consent may leave it out.
+    pub refresh_token: Option<Secret>,
+    /// When the access token ends.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// Connects a channel, or heals the connection that the same owner had.
+///
+/// Everything that hangs on the old row (videos, comments, cursors) is kept by healing it. A channel that
+/// somebody else has connected is refused, whoever asks first: the unique index decides.
+pub async fn connect(
+    conn: &mut PgConnection,
+    vault: &Vault,
+    new: NewConnection,
+) -> Result<ConnectionId, ConnectError> {
+    let access_token = vault.seal(&new.access_token);
+    let refresh_token = new.refresh_token.as_ref().map(|token| vault.seal(token));
+    // A refusal by the index would end the caller's transaction, were it not for a savepoint.
+    let mut tx = conn.begin().await?;
+    let healed = sqlx::query_scalar!(
+        r#"update youtube_connections
+              set channel_name = coalesce($3, channel_name), access_token = $4,
+                  refresh_token = coalesce($5, refresh_token), token_expires_at = $6,
+                  connection_status = 'active', connection_error = null,
+                  token_version = token_version + 1, last_token_refresh_at = greenroom.now(),
+                  next_token_refresh_at = null, refresh_failures = 0, refresh_failed_at = null,
+                  refresh_error_kind = null, updated_at = greenroom.now()
+            where id = (select id from youtube_connections
+                         where user_id = $1 and channel_id = $2
+                         order by connection_status = 'disconnected', created_at desc
+                         limit 1)
+              -- A disconnected row has no refresh token left to fall back on.
+              and coalesce($5, refresh_token) is not null
+        returning id as "id: ConnectionId""#,
+        new.user.0,
+        new.channel_id,
+        new.channel_name,
+        access_token,
+        refresh_token,
+        new.expires_at,
+    )
+    .fetch_optional(&mut *tx)
+    .await
+    .map_err(taken)?;
+    let id = match healed {
+        Some(id) => id,
+        None if refresh_token.is_none() => return Err(ConnectError::NoRefreshToken),
+        None => sqlx::query_scalar!(
+            r#"insert into youtube_connections (id, user_id, channel_id, channel_name, access_token,
+                                                refresh_token, token_expires_at, last_token_refresh_at)
+               values ($1, $2, $3, $4, $5, $6, $7, greenroom.now())
+               returning id as "id: ConnectionId""#,
+            ConnectionId::new().0,
+            new.user.0,
+            new.channel_id,
+            new.channel_name,
+            access_token,
+            refresh_token,
+            new.expires_at,
+        )
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(taken)?,
+    };
+    tx.commit().await?;
+    Ok(id)
+}
+
+fn taken(error: sqlx::Error) -> ConnectError {
+    match &error {
+        sqlx::Error::Database(refused) if refused.is_unique_violation() => ConnectError::AlreadyConnected,
+        _ => ConnectError::Database(error),
+    }
+}
+
+/// Returns a connection, whatever its status.
+pub async fn find(conn: &mut PgConnection, id: ConnectionId) -> sqlx::Result<Option<Connection>> {
+    sqlx::query_as!(
+        Connection,
+        r#"select id as "id: ConnectionId", user_id as "user_id: UserId", channel_id, channel_name,
+                  connection_status as "status: Status", connection_error as "error", last_synced_at
+             from youtube_connections where id = $1"#,
+        id.0,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// A connection whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// Its id.
+    pub id: ConnectionId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// When a sync last ended well.
+    pub last_synced_at: Option<DateTime<Utc>>,
+}
+
+/// Returns active connections whose last sync began to be old before `synced_before`, the never synced
+/// first; `after` is the last one of the page before.
+pub async fn due_for_sync(
+    conn: &mut PgConnection,
+    synced_before: DateTime<Utc>,
+    after: Option<Due>,
+    limit: u32,
+) -> sqlx::Result<Vec<Due>> {
+    sqlx::query_as!(
+        Due,
+        r#"select id as "id: ConnectionId", user_id as "user_id: UserId", last_synced_at
+             from youtube_connections
+            where connection_status = 'active'
+              and (last_synced_at is null or last_synced_at < $1)
+              and ($2::uuid is null
+                   -- NULL sorts first, so the pages of the never synced come before all others.
+                   or ($3::timestamptz is null and (last_synced_at is not null or id > $2))
+                   or (last_synced_at, id) > ($3, $2))
+            order by last_synced_at nulls first, id
+            limit $4"#,
+        synced_before,
+        after.map(|due| due.id.0),
+        after.and_then(|due| due.last_synced_at),
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// The tokens of a row as they are stored; plain ones may be among them.
+pub(crate) struct Stored {
+    pub(crate) status: Status,
+    pub(crate) error: Option<String>,
+    pub(crate) access_token: Option<Secret>,
+    pub(crate) refresh_token: Option<Secret>,
+    pub(crate) expires_at: Option<DateTime<Utc>>,
+    pub(crate) refreshed_at: Option<DateTime<Utc>>,
+    pub(crate) version: i64,
+}
+
+pub(crate) async fn tokens(conn: &mut PgConnection, id: ConnectionId) -> sqlx::Result<Option<Stored>> {
+    let row = sqlx::query!(
+        r#"select connection_status as "status: Status", connection_error, access_token, refresh_token,
+                  token_expires_at, last_token_refresh_at, token_version
+             from youtube_connections where id = $1"#,
+        id.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Stored {
+        status: row.status,
+        error: row.connection_error,
+        access_token: row.access_token.map(Secret::from),
+        refresh_token: row.refresh_token.map(Secret::from),
+        expires_at: row.token_expires_at,
+        refreshed_at: row.last_token_refresh_at,
+        version: row.token_version,
+    }))
+}
+
+/// A token's column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Column {
+    Access,
+    Refresh,
+}
+
+/// Replaces a plain token by its sealed form, unless somebody replaced it first.
+pub(crate) async fn seal(
+    conn: &mut PgConnection,
+    id: ConnectionId,
+    column: Column,
+    plain: &Secret,
+    sealed: &str,
+) -> sqlx::Result<()> {
+    let (access, refresh) = (column == Column::Access, column == Column::Refresh);
+    sqlx::query!(
+        "update youtube_connections
+            set access_token = case when $2 then $5 else access_token end,
+                refresh_token = case when $3 then $5 else refresh_token end,
+                updated_at = greenroom.now()
+          where id = $1 and (not $2 or access_token = $4) and (not $3 or refresh_token = $4)",
+        id.0,
+        access,
+        refresh,
+        plain.expose(),
+        sealed,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Marks a connection whose tokens do not open; the tokens stay as they are.
+pub(crate) async fn mark_undecryptable(conn: &mut PgConnection, id: ConnectionId) -> sqlx::Result<bool> {
+    let marked = sqlx::query!(
+        "update youtube_connections
+            set connection_status = 'error', connection_error = 'token_undecryptable', updated_at = greenroom.now()
+          where id = $1 and connection_status = 'active'",
+        id.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(marked.rows_affected() == 1)
+}
+
+/// Takes that mark away, once the right key is there.
+pub(crate) async fn unmark_undecryptable(conn: &mut PgConnection, id: ConnectionId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update youtube_connections
+            set connection_status = 'active', connection_error = null, updated_at = greenroom.now()
+          where id = $1 and connection_status = 'error' and connection_error = 'token_undecryptable'",
+        id.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// New tokens, sealed.
+pub(crate) struct Refreshed {
+    pub(crate) access_token: String,
+    pub(crate) refresh_token: Option<String>,
+    pub(crate) expires_at: Option<DateTime<Utc>>,
+    pub(crate) next_refresh_at: Option<DateTime<Utc>>,
+}
+
+/// Stores new tokens; false where the row is not the one that was seen, and then nothing is stored.
+pub(crate) async fn store_refreshed(
+    conn: &mut PgConnection,
+    id: ConnectionId,
+    seen_version: i64,
+    new: &Refreshed,
+) -> sqlx::Result<bool> {
+    let stored = sqlx::query!(
+        "update youtube_connections
+            -- An answer without a refresh token leaves the old one: it is not rotated.
+            set access_token = $3, refresh_token = coalesce($4, refresh_token), token_expires_at = $5,
+                last_token_refresh_at = greenroom.now(), next_token_refresh_at = $6,
+                connection_status = 'active', connection_error = null, token_version = token_version + 1,
+                refresh_failures = 0, refresh_failed_at = null, refresh_error_kind = null,
+                updated_at = greenroom.now()
+          where id = $1 and token_version = $2 and connection_status <> 'disconnected'",
+        id.0,
+        seen_version,
+        new.access_token,
+        new.refresh_token,
+        new.expires_at,
+        new.next_refresh_at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(stored.rows_affected() == 1)
+}
+
+#[cfg(test)]
+mod tests;
