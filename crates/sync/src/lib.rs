@@ -11,5 +11,5 @@ mod error;
 mod store;
 
 pub use error::SyncError;
-pub use store::runs::{Counts, Run, Subject};
+pub use store::runs::{Counts, Orphan, Run, Subject};
 pub use store::{cursors, quota, runs};

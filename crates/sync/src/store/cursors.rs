@@ -35,6 +35,37 @@ pub async fn get<T: DeserializeOwned>(
         .ok())
 }
 
+/// Returns where all streams stand whose names begin with `prefix`, by the rest of their names.
+pub async fn under<T: DeserializeOwned>(
+    conn: &mut PgConnection,
+    connection: ConnectionId,
+    prefix: &str,
+) -> Result<Vec<(String, T)>, SyncError> {
+    let rows = sqlx::query!(
+        "select stream, position from greenroom.sync_cursors
+          where connection_id = $1 and starts_with(stream, $2)",
+        connection.0,
+        prefix,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| {
+            let name = row.stream.get(prefix.len()..)?.to_owned();
+            serde_json::from_value(row.position).ok().map(|position| (name, position))
+        })
+        .collect())
+}
+
+/// Forgets where every stream of a connection stands.
+pub async fn clear_all(conn: &mut PgConnection, connection: ConnectionId) -> Result<(), SyncError> {
+    sqlx::query!("delete from greenroom.sync_cursors where connection_id = $1", connection.0)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// Stores where a stream stands, in the transaction of what was read up to there.
 pub async fn put<T: Serialize>(
     conn: &mut PgConnection,
@@ -98,6 +129,26 @@ mod tests {
         assert_eq!(get::<Page>(&mut conn, one, "comments").await.unwrap(), None);
         clear(&mut conn, one, "uploads").await.unwrap();
         assert_eq!(get::<Page>(&mut conn, one, "uploads").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn streams_are_found_by_the_beginning_of_their_names() {
+        let db = Database::new().await;
+        let mut conn = db.pool().acquire().await.unwrap();
+        let (one, other) = (ConnectionId::new(), ConnectionId::new());
+        for (connection, stream) in
+            [(one, "comments:v1"), (one, "comments:v_"), (one, "uploads"), (other, "comments:v1")]
+        {
+            put(&mut conn, connection, stream, &stream).await.unwrap();
+        }
+        let mut found: Vec<(String, String)> = under(&mut conn, one, "comments:").await.unwrap();
+        found.sort();
+        let named = |name: &str| (name.to_owned(), format!("comments:{name}"));
+        assert_eq!(found, [named("v1"), named("v_")]);
+        assert_eq!(under::<Page>(&mut conn, one, "comments:").await.unwrap(), []);
+        clear_all(&mut conn, one).await.unwrap();
+        assert_eq!(under::<String>(&mut conn, one, "").await.unwrap(), []);
+        assert_eq!(under::<String>(&mut conn, other, "").await.unwrap().len(), 1);
     }
 
     #[tokio::test]

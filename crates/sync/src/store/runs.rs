@@ -2,14 +2,13 @@
 
 use greenroom_http::scrub;
 use greenroom_model::{ConnectionId, JobId, SyncRunId};
-use sqlx::{PgConnection, PgPool};
-use uuid::Uuid;
+use sqlx::PgConnection;
 
 use crate::SyncError;
 
 /// More of an error than this helps nobody.
 const ERROR_CHARS: usize = 2_000;
-/// How many runs a sweep closes in one transaction.
+/// How many runs a sweep closes at a time.
 const SWEEP: i64 = 500;
 
 /// What a run is about.
@@ -125,56 +124,50 @@ pub async fn fail(conn: &mut PgConnection, run: SyncRunId, error: &str) -> Resul
     Ok(done.rows_affected() == 1)
 }
 
-/// Closes the runs whose job is no longer open: it ended without a word, was cancelled, or its row is gone.
-///
-/// Returns how many. Safe to run by several at once.
-pub async fn close_orphans(pool: &PgPool) -> Result<u64, SyncError> {
-    let mut closed = 0;
-    loop {
-        let mut tx = pool.begin().await?;
-        let orphans = sqlx::query!(
-            r#"select l.id, j.failure as "failure?", j.error_message as "error?", j.id is null as "gone!"
-                 from sync_logs l
-                 left join background_jobs j on j.id = l.job_id
-                where l.status = 'pending' and (j.id is null or j.status in ('completed', 'failed'))
-                order by l.started_at
-                limit $1
-                  for update of l skip locked"#,
-            SWEEP,
-        )
-        .fetch_all(&mut *tx)
-        .await?;
-        let (ids, errors): (Vec<Uuid>, Vec<String>) = orphans
-            .into_iter()
-            .map(|row| {
-                let error = match (row.gone, row.failure.as_deref(), row.error) {
-                    (true, ..) => "The job was removed before it ended.".to_owned(),
-                    (_, Some("cancelled"), _) => "The job was cancelled.".to_owned(),
-                    (_, _, Some(error)) => format!("The job failed: {error}"),
-                    (_, Some(failure), None) => format!("The job failed: {failure}."),
-                    _ => "The job ended without closing its run.".to_owned(),
-                };
-                (row.id, readable(&error))
-            })
-            .unzip();
-        let done = sqlx::query!(
-            "update sync_logs l
-                set status = 'failed', completed_at = greenroom.now(), updated_at = greenroom.now(),
-                    error_message = o.error
-               from unnest($1::uuid[], $2::text[]) as o (id, error)
-              where l.id = o.id and l.status = 'pending'",
-            &ids,
-            &errors,
-        )
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
-        tx.commit().await?;
-        closed += done;
-        if done < SWEEP.unsigned_abs() {
-            return Ok(closed);
+/// A run that was found open although its job was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// The run, closed as failed.
+    pub run: SyncRunId,
+    /// What was synced, unless it is gone.
+    pub subject: Option<Subject>,
+}
+
+/// Closes a batch of the runs of a kind whose job is no longer open: it ended without a word, was
+/// cancelled, or its row is gone. Returns them, so that the caller can write what a failed run leaves
+/// behind in the same transaction; an empty batch is the end. Safe to run by several at once.
+pub async fn close_orphans(conn: &mut PgConnection, kind: &str) -> Result<Vec<Orphan>, SyncError> {
+    let orphans = sqlx::query!(
+        r#"select l.id as "id: SyncRunId", l.channel_id, l.instagram_connection_id,
+                  j.failure as "failure?", j.error_message as "error?", j.id is null as "gone!"
+             from sync_logs l
+             left join background_jobs j on j.id = l.job_id
+            where l.status = 'pending' and l.sync_type = $1
+              and (j.id is null or j.status in ('completed', 'failed'))
+            order by l.started_at
+            limit $2
+              for update of l skip locked"#,
+        kind,
+        SWEEP,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut closed = Vec::with_capacity(orphans.len());
+    for row in orphans {
+        let error = match (row.gone, row.failure.as_deref(), row.error) {
+            (true, ..) => "The job was removed before it ended.".to_owned(),
+            (_, Some("cancelled"), _) => "The job was cancelled.".to_owned(),
+            (_, _, Some(error)) => format!("The job failed: {error}"),
+            (_, Some(failure), None) => format!("The job failed: {failure}."),
+            _ => "The job ended without closing its run.".to_owned(),
+        };
+        if fail(conn, row.id, &error).await? {
+            let youtube = row.channel_id.map(|id| Subject::Youtube(ConnectionId(id)));
+            let instagram = row.instagram_connection_id.map(|id| Subject::Instagram(ConnectionId(id)));
+            closed.push(Orphan { run: row.id, subject: youtube.or(instagram) });
         }
     }
+    Ok(closed)
 }
 
 fn must_be_open(run: SyncRunId, rows: u64) -> Result<(), SyncError> {
@@ -312,8 +305,10 @@ mod tests {
             runs.push(open(&mut conn, job, KIND, Subject::Many).await.unwrap().id);
             sqlx::query(sql).bind(job.0).execute(&mut *conn).await.unwrap();
         }
-        assert_eq!(close_orphans(db.pool()).await.unwrap(), 4);
-        assert_eq!(close_orphans(db.pool()).await.unwrap(), 0);
+        assert_eq!(close_orphans(&mut conn, "instagram.sync_account").await.unwrap(), []);
+        let closed: Vec<_> = close_orphans(&mut conn, KIND).await.unwrap().iter().map(|o| o.run).collect();
+        assert_eq!(closed, runs[1..]);
+        assert_eq!(close_orphans(&mut conn, KIND).await.unwrap(), []);
         assert_eq!(row(&db, runs[0]).await.0, "pending", "its job is still open");
         for (run, error) in runs[1..].iter().zip([
             "The job was removed before it ended.",
@@ -324,5 +319,16 @@ mod tests {
             let (status, text, ..) = row(&db, *run).await;
             assert_eq!((status.as_str(), text.as_deref()), ("failed", Some(error)));
         }
+    }
+
+    #[tokio::test]
+    async fn a_closed_run_says_what_was_synced() {
+        let db = Database::new().await;
+        let mut conn = db.pool().acquire().await.unwrap();
+        let subject = Subject::Youtube(channel(&db).await);
+        let run = open(&mut conn, job(&db).await, KIND, subject).await.unwrap().id;
+        sqlx::query("delete from background_jobs").execute(&mut *conn).await.unwrap();
+        let closed = close_orphans(&mut conn, KIND).await.unwrap();
+        assert_eq!(closed, [Orphan { run, subject: Some(subject) }]);
     }
 }
