@@ -1,6 +1,6 @@
 //! Credits: an append-only ledger of usage, one of grants, and a cached balance between them.
 //!
-//! Work with a price known beforehand is [`charge`]d, or [`reserve`]d before its first outside call and
+//! Work with a price known beforehand is [`charge()`]d, or [`reserve`]d before its first outside call and
 //! [`settle`]d in the transaction that stores its results, so that finished work never fails for want
 //! of credits. Work that costs its user nothing still leaves an event of 0 credits ([`record_free`]).
 //! Every event carries a [`Key`] that names the work and not the attempt: what is done twice is charged
