@@ -24,10 +24,7 @@ impl Clock {
     }
 
     /// Returns the current instant in UTC.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that reads the machine's clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the machine's clock")]
     pub fn now(&self) -> DateTime<Utc> {
         Utc::now() + TimeDelta::microseconds(self.offset_micros.load(Ordering::Relaxed))
     }
@@ -53,7 +50,7 @@ mod tests {
         let clock = Clock::system();
         let clone = clock.clone();
         let before = clone.now();
-        clock.advance(Duration::from_secs(3_600));
+        clock.advance(Duration::from_hours(1));
         assert!(clone.now() - before >= TimeDelta::hours(1));
         assert_eq!(clone.offset_micros(), 3_600_000_000);
     }

@@ -35,14 +35,27 @@ impl MicroCredits {
     }
 }
 
+impl std::ops::Add for MicroCredits {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self(self.0 + more.0)
+    }
+}
+
+impl std::ops::Sub for MicroCredits {
+    type Output = Self;
+
+    fn sub(self, less: Self) -> Self {
+        Self(self.0 - less.0)
+    }
+}
+
 impl fmt::Display for MicroCredits {
     /// Writes all six decimals, without trailing zeros: `12.5`, `-0.000001`, `3`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
-        let (whole, rest) = (
-            self.0.unsigned_abs() / 1_000_000,
-            self.0.unsigned_abs() % 1_000_000,
-        );
+        let (whole, rest) = (self.0.unsigned_abs() / 1_000_000, self.0.unsigned_abs() % 1_000_000);
         if rest == 0 {
             return write!(f, "{sign}{whole}");
         }
@@ -79,11 +92,7 @@ impl Dollars {
         // $0.10 is a credit, so a micro-credit is 1e-7 dollars: 100,000 trillionths.
         const PER_MICRO_CREDIT: i64 = 100_000;
         let down = self.0.div_euclid(PER_MICRO_CREDIT);
-        MicroCredits(if self.0.rem_euclid(PER_MICRO_CREDIT) == 0 {
-            down
-        } else {
-            down + 1
-        })
+        MicroCredits(if self.0.rem_euclid(PER_MICRO_CREDIT) == 0 { down } else { down + 1 })
     }
 }
 
@@ -93,13 +102,9 @@ mod tests {
 
     #[test]
     fn credits_print_exactly() {
-        for (micro, text) in [
-            (0, "0"),
-            (12_500_000, "12.5"),
-            (-1, "-0.000001"),
-            (3_000_000, "3"),
-            (-1_500_000, "-1.5"),
-        ] {
+        for (micro, text) in
+            [(0, "0"), (12_500_000, "12.5"), (-1, "-0.000001"), (3_000_000, "3"), (-1_500_000, "-1.5")]
+        {
             assert_eq!(MicroCredits(micro).to_string(), text);
         }
     }
@@ -111,9 +116,6 @@ mod tests {
         assert_eq!(Dollars(100_000).credits_rounded_up(), MicroCredits(1));
         assert_eq!(Dollars(100_001).credits_rounded_up(), MicroCredits(2));
         // $0.10 is one credit.
-        assert_eq!(
-            Dollars(100_000_000_000).credits_rounded_up(),
-            MicroCredits::whole(1)
-        );
+        assert_eq!(Dollars(100_000_000_000).credits_rounded_up(), MicroCredits::whole(1));
     }
 }

@@ -1,0 +1,39 @@
+//! Why a process could not start or go on.
+
+/// Why a process ended by itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Settings, secrets, the log or the database connection.
+    #[error(transparent)]
+    Boot(#[from] greenroom_boot::BootError),
+    /// The schema is not the one this build needs.
+    #[error(transparent)]
+    Schema(#[from] greenroom_postgres::Error),
+    /// `ENCRYPTION_KEY` is not a list of Fernet keys.
+    #[error("ENCRYPTION_KEY: {0}")]
+    Key(#[from] greenroom_vault::KeyError),
+    /// The HTTP client could not be made.
+    #[error(transparent)]
+    Http(#[from] greenroom_http::ClientError),
+    /// A setting breaks its rule.
+    #[error("{0}; see config/default.toml")]
+    Setting(String),
+    /// The worker ended.
+    #[error(transparent)]
+    Worker(#[from] greenroom_queue::WorkerError),
+    /// The scheduler ended.
+    #[error(transparent)]
+    Queue(#[from] greenroom_queue::QueueError),
+}
+
+impl StartError {
+    /// Returns 2 for wrong settings, 5 for a precondition such as the database, 1 for the rest.
+    pub fn exit_code(&self) -> std::process::ExitCode {
+        std::process::ExitCode::from(match self {
+            Self::Setting(_) | Self::Key(_) => 2,
+            Self::Boot(_) | Self::Schema(_) => 5,
+            Self::Http(_) | Self::Worker(_) | Self::Queue(_) => 1,
+        })
+    }
+}

@@ -1,0 +1,65 @@
+//! What the jobs work with, put together once a process.
+
+use std::sync::Arc;
+
+use greenroom_boot::{Config, ExposeSecret as _, secrets};
+use greenroom_connections::{Google, Tokens};
+use greenroom_http::Client;
+use greenroom_model::Clock;
+use greenroom_queue::Jobs;
+use greenroom_vault::{Secret, Vault};
+use greenroom_youtube::Youtube;
+use sqlx::PgPool;
+
+use crate::StartError;
+
+/// The state of every slice that runs jobs.
+#[derive(Clone, Debug)]
+pub struct House {
+    /// Seals and opens tokens.
+    pub vault: Vault,
+    youtube: Arc<Youtube>,
+    pool: Arc<PgPool>,
+}
+
+impl House {
+    /// Puts the slices together from the settings and the secrets of the environment.
+    pub fn assemble(config: &Config, pool: &PgPool, clock: &Clock) -> Result<Self, StartError> {
+        let keys = secrets::required("ENCRYPTION_KEY")?;
+        let vault = Vault::from_keys(keys.expose_secret())?;
+        let client_id = secrets::required("GOOGLE_CLIENT_ID")?.expose_secret().to_owned();
+        let client_secret =
+            Secret::from(secrets::required("GOOGLE_CLIENT_SECRET")?.expose_secret().to_owned());
+        Self::with_secrets(config, pool, clock, vault, client_id, client_secret)
+    }
+
+    /// Puts the slices together with secrets that a program made itself.
+    pub fn with_secrets(
+        config: &Config,
+        pool: &PgPool,
+        clock: &Clock,
+        vault: Vault,
+        client_id: String,
+        client_secret: Secret,
+    ) -> Result<Self, StartError> {
+        let http = Client::new(&config.section("http")?, clock.clone())?;
+        let settings: greenroom_youtube::Settings = config.section("youtube")?;
+        let google = Google { token_url: settings.token_url.clone(), client_id, client_secret };
+        let tokens = Tokens::new(
+            pool.clone(),
+            vault.clone(),
+            http.clone(),
+            google,
+            config.section("tokens")?,
+            clock.clone(),
+        );
+        let youtube = Arc::new(Youtube::new(pool.clone(), http, tokens, settings, clock.clone()));
+        Ok(Self { vault, youtube, pool: Arc::new(pool.clone()) })
+    }
+}
+
+/// Lists every job of the house; without a house they are only declared.
+pub fn jobs(house: Option<&House>) -> Jobs {
+    let pool = house.map(|house| &house.pool);
+    greenroom_youtube::jobs(house.map(|house| &house.youtube)).and(greenroom_credits::jobs(pool))
+}
