@@ -1,0 +1,6 @@
+//! The tables of people.
+
+pub mod memberships;
+pub mod organizations;
+pub(crate) mod service_tokens;
+pub mod users;
