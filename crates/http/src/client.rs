@@ -1,5 +1,6 @@
 //! Sends a request, tries again what is passing, and says what came of it.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
@@ -104,6 +105,9 @@ impl Client {
     async fn exchange(&self, request: &Request<'_>, classify: Classify) -> Result<Answer, Failure> {
         let endpoint = request.endpoint;
         let response = self.build(request).send().await.map_err(|error| broken(endpoint, error))?;
+        if let Some(tries) = request.tries {
+            tries.fetch_add(1, Ordering::Relaxed);
+        }
         let status = response.status();
         if status == StatusCode::NOT_MODIFIED && request.if_none_match.is_some() {
             return Ok(Answer::NotModified);

@@ -14,7 +14,7 @@
 //! | [`Class::Reject`] | cancels, or notes the unit as skipped |
 //!
 //! Nothing here prints a URL, a header or a body: a failure carries a status, the platform's own code and
-//! a message that went through [`scrub`]. Quotas and breakers are the queue's, tokens the connections'.
+//! a message that went through [`scrub()`]. Quotas and breakers are the queue's, tokens the connections'.
 //!
 //! TLS is rustls over aws-lc-rs. Both `reqwest` and `sqlx` name their provider themselves, so none has to
 //! be installed for the process.

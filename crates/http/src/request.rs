@@ -1,6 +1,7 @@
 //! What to ask: an endpoint's name for people, and the request for the wire.
 
 use std::fmt;
+use std::sync::atomic::AtomicU32;
 
 use greenroom_vault::Secret;
 use reqwest::Method;
@@ -30,6 +31,7 @@ pub struct Request<'a> {
     pub(crate) form: Option<Vec<(&'a str, &'a str)>>,
     pub(crate) if_none_match: Option<&'a str>,
     pub(crate) repeatable: bool,
+    pub(crate) tries: Option<&'a AtomicU32>,
 }
 
 impl<'a> Request<'a> {
@@ -44,7 +46,7 @@ impl<'a> Request<'a> {
     }
 
     fn new(endpoint: Endpoint, method: Method, url: Url, repeatable: bool) -> Self {
-        Self { endpoint, method, url, bearer: None, form: None, if_none_match: None, repeatable }
+        Self { endpoint, method, url, bearer: None, form: None, if_none_match: None, repeatable, tries: None }
     }
 
     /// Adds parameters to the URL.
@@ -76,6 +78,13 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn if_none_match(mut self, etag: Option<&'a str>) -> Self {
         self.if_none_match = etag;
+        self
+    }
+
+    /// Counts every try that gets an answer: each costs its unit of quota, whatever the answer.
+    #[must_use]
+    pub fn counted_by(mut self, tries: &'a AtomicU32) -> Self {
+        self.tries = Some(tries);
         self
     }
 

@@ -1,9 +1,12 @@
 //! What YouTube's errors mean, decided once: the table of its error reasons.
 
-use chrono::{DateTime, Days, TimeZone as _, Utc};
+use chrono::{DateTime, Days, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::America::Los_Angeles;
 use greenroom_http::{Class, Refused, Verdict};
 use serde::Deserialize;
+
+/// How long YouTube is left alone when the project itself may not ask it.
+const CONFIGURATION_PAUSE: TimeDelta = TimeDelta::minutes(10);
 
 #[derive(Deserialize)]
 struct Envelope {
@@ -57,6 +60,8 @@ pub(crate) fn classify(refused: &Refused<'_>) -> Verdict {
         "rateLimitExceeded" | "userRateLimitExceeded" | "RATE_LIMIT_EXCEEDED" | "processingFailure" => {
             Class::Retry
         }
+        // Only an operator can switch the API on; no connection is at fault.
+        "accessNotConfigured" | "SERVICE_DISABLED" => Class::RetryAt(refused.now + CONFIGURATION_PAUSE),
         "youtubeSignupRequired" => Class::Reject,
         _ => Verdict::by_status(refused).class,
     };
@@ -70,7 +75,7 @@ pub(crate) fn next_pacific_midnight(now: DateTime<Utc>) -> DateTime<Utc> {
     tomorrow
         .and_hms_opt(0, 0, 0)
         .and_then(|midnight| Los_Angeles.from_local_datetime(&midnight).earliest())
-        .map_or(now + chrono::TimeDelta::days(1), |midnight| midnight.with_timezone(&Utc))
+        .map_or(now + TimeDelta::days(1), |midnight| midnight.with_timezone(&Utc))
 }
 
 #[cfg(test)]

@@ -103,8 +103,7 @@ impl Client {
         let mut url = self.base.clone();
         url.set_path(&format!("{}{path}", self.base.path()));
         let request = Request::get(endpoint, url).query(query.iter().copied()).bearer(&token.secret);
-        let answer = self.http.send(request, classify).await;
-        self.calls.fetch_add(1, Ordering::Relaxed);
+        let answer = self.http.send(request.counted_by(&self.calls), classify).await;
         match answer?.into_body() {
             Some(body) => body.json(),
             None => Err(Failure::new(

@@ -260,6 +260,30 @@ async fn faults_of_the_platform_are_outlasted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_token_that_dies_costs_a_restart_and_no_comment() {
+    // One video with several pages of threads, whose second page is refused once: the page that comes
+    // after the restart is the very page that came before it, and yet not the end.
+    let world = World::new(1, 700).await;
+    let reason = "invalidPageToken".to_owned();
+    let stale = Fault::Error { status: 400, reason, retry_after_secs: None };
+    world.sandbox.inject(Rule::next(Endpoint::CommentThreads, stale).after(1));
+    let job = world.schedule().await;
+    world.drain().await;
+    world.report(job).await;
+    assert!(world.totals().threads > 200, "several pages");
+    world.is_complete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_serves_one_page_for_ever_does_not_hold_the_sync() {
+    let world = World::new(120, 400).await;
+    world.sandbox.inject(Rule::next(Endpoint::PlaylistItems, Fault::RepeatedPage).times(1_000));
+    let job = world.schedule().await;
+    world.drain().await;
+    assert_eq!(world.report(job).await.skipped["repeatedPage"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_exhausted_quota_snoozes_until_midnight_and_resumes() {
     let world = World::new(30, 1_500).await;
     world.sandbox.inject(Rule::next(Endpoint::CommentThreads, Fault::ExhaustQuota).after(5));

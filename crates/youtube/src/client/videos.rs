@@ -69,13 +69,12 @@ pub(crate) struct Statistics {
 
 impl Client {
     /// Returns those of the videos that exist: the answer is shorter where one is gone or hidden.
-    pub(crate) async fn videos(&self, ids: &[String]) -> Result<Vec<Video>, Error> {
+    pub(crate) async fn videos(&self, ids: &[String]) -> Result<Page<Video>, Error> {
         let ids = ids.join(",");
         let fields = "items(id,snippet(title,description,publishedAt,thumbnails,categoryId,tags,defaultLanguage,\
                       defaultAudioLanguage),contentDetails/duration,statistics)";
         let query =
             [("part", "id,snippet,contentDetails,statistics"), ("id", ids.as_str()), ("fields", fields)];
-        let page: Page<Video> = self.get(LIST, "youtube/v3/videos", &query).await?;
-        Ok(page.items)
+        self.get(LIST, "youtube/v3/videos", &query).await
     }
 }

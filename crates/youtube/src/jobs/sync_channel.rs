@@ -16,6 +16,7 @@ use greenroom_model::{ConnectionId, MicroCredits};
 use greenroom_queue::{Class, Context, Done, Job, JobError as _, Policy, Stop};
 use greenroom_sync::{Counts, Run, Subject, cursors, quota, runs};
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 use tokio::sync::Mutex;
 use tracing::warn;
 
@@ -190,25 +191,11 @@ impl Sync<'_> {
         runs::succeed(&mut tx, self.run.id, Counts::default()).await?;
         let project = &self.youtube.settings.quota_project;
         quota::record(&mut tx, project, "default", calls, &self.youtube.clock).await?;
-        let charged = match &self.hold {
-            Some(hold) => {
-                greenroom_credits::settle(&mut tx, hold, &hold.price.of(1), &details).await?.credits
-            }
-            None => {
-                let (user, key) = (self.connection.user_id, Key::of_run(self.run.id));
-                let free = Cost::default();
-                greenroom_credits::record_free(
-                    &mut tx,
-                    user,
-                    &key,
-                    ActionType::YoutubeSync,
-                    &free,
-                    Free::Scheduled,
-                    &details,
-                )
-                .await?;
-                MicroCredits::ZERO
-            }
+        let charged = if let Some(hold) = &self.hold {
+            greenroom_credits::settle(&mut tx, hold, &hold.price.of(1), &details).await?.credits
+        } else {
+            self.record_free(&mut tx, Free::Scheduled, &details).await?;
+            MicroCredits::ZERO
         };
         let report = ChannelSynced {
             calls,
@@ -245,20 +232,15 @@ impl Sync<'_> {
         if let Some(hold) = &self.hold {
             greenroom_credits::release(&mut tx, hold).await?;
         }
-        let (user, key, details) =
-            (self.connection.user_id, Key::of_run(self.run.id), self.details(&Tally::default()));
-        let free = Cost::default();
-        greenroom_credits::record_free(
-            &mut tx,
-            user,
-            &key,
-            ActionType::YoutubeSync,
-            &free,
-            Free::Failed,
-            &details,
-        )
-        .await?;
+        self.record_free(&mut tx, Free::Failed, &self.details(&Tally::default())).await?;
         tx.commit().await?;
+        Ok(())
+    }
+
+    async fn record_free(&self, conn: &mut PgConnection, why: Free, details: &Details) -> Result<(), Error> {
+        let (user, key, free) = (self.connection.user_id, Key::of_run(self.run.id), Cost::default());
+        greenroom_credits::record_free(conn, user, &key, ActionType::YoutubeSync, &free, why, details)
+            .await?;
         Ok(())
     }
 

@@ -42,12 +42,13 @@ impl Tally {
         self.comments.inserted += stored.inserted;
         self.comments.updated += stored.updated;
         self.comments.unchanged += stored.unchanged;
-        if stored.owned_elsewhere > 0 {
-            self.skip("owned_by_another_connection", stored.owned_elsewhere);
-        }
+        self.skip("ownedByAnotherConnection", stored.owned_elsewhere);
     }
 
     pub(crate) fn skip(&mut self, reason: &str, units: u64) {
+        if units == 0 {
+            return;
+        }
         *self.skipped.entry(reason.to_owned()).or_default() += units;
     }
 }

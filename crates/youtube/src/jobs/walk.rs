@@ -77,10 +77,11 @@ impl Walk<'_> {
     }
 
     async fn uploads(&self, playlist: &str, mut position: Position) -> Result<(), Error> {
+        let mut pages = Pages::default();
         while !position.done {
             self.interruptible()?;
             let page = match self.client.uploads(playlist, position.page.as_deref()).await {
-                Err(error) if position.page.is_some() && is_stale_page(&error) => {
+                Err(error) if pages.may_restart(&position, &error) => {
                     position.page = None;
                     continue;
                 }
@@ -89,12 +90,16 @@ impl Walk<'_> {
                 page => page?,
             };
             let ids: Vec<String> = page.items.into_iter().map(|item| item.content_details.video_id).collect();
-            let mut found = Vec::with_capacity(ids.len());
+            let repeated = pages.is_repeated(ids.iter().cloned().collect());
+            let (mut found, mut unreadable) = (Vec::with_capacity(ids.len()), page.unreadable);
             for batch in ids.chunks(BATCH) {
-                found.extend(self.client.videos(batch).await?);
+                let videos = self.client.videos(batch).await?;
+                unreadable += videos.unreadable;
+                found.extend(videos.items);
             }
-            let vanished = ids.iter().filter(|id| !found.iter().any(|video| video.id == **id)).count();
-            position.done = page.next_page_token.is_none();
+            let answered = found.len() as u64 + unreadable;
+            let vanished = (ids.len() as u64).saturating_sub(answered);
+            position.done = page.next_page_token.is_none() || repeated;
             position.page = page.next_page_token;
 
             let mut tx = self.pool.begin().await?;
@@ -104,9 +109,9 @@ impl Walk<'_> {
             let counts = Counts { videos: count(found.len()), comments: 0 };
             self.store_page(tx, counts, |tally| {
                 tally.add_videos(stored);
-                if vanished > 0 {
-                    tally.skip("videoNotFound", vanished as u64);
-                }
+                tally.skip("videoNotFound", vanished);
+                tally.skip("unreadable", unreadable);
+                tally.skip("repeatedPage", u64::from(repeated));
             })
             .await?;
         }
@@ -134,29 +139,30 @@ impl Walk<'_> {
 
     /// Reads one video's threads to their end.
     async fn threads(&self, video: ToRead, mut position: Position) -> Result<(), Error> {
-        let mut seen: HashSet<String> = HashSet::new();
+        let mut pages = Pages::default();
         while !position.done {
             self.interruptible()?;
             let page = match self.client.threads(&video.video_id, position.page.as_deref()).await {
-                Err(error) if position.page.is_some() && is_stale_page(&error) => {
+                Err(error) if pages.may_restart(&position, &error) => {
                     position.page = None;
                     continue;
                 }
                 Err(error) => match error.reason() {
-                    Some(reason @ ("commentsDisabled" | "videoNotFound" | "forbidden")) => {
+                    Some(
+                        reason @ ("commentsDisabled" | "videoNotFound" | "forbidden" | "processingFailure"),
+                    ) => {
                         return self.skip(&video, position, reason.to_owned()).await;
                     }
                     _ => return Err(error),
                 },
                 Ok(page) => page,
             };
-            let ids: HashSet<String> =
-                page.items.iter().map(|thread| thread.snippet.top_level_comment.id.clone()).collect();
-            // A server that ignores the page's token would serve the same page for ever.
-            position.done = page.next_page_token.is_none() || (!ids.is_empty() && ids == seen);
+            let ids = page.items.iter().map(|thread| thread.snippet.top_level_comment.id.clone()).collect();
+            let repeated = pages.is_repeated(ids);
+            position.done = page.next_page_token.is_none() || repeated;
             position.page = page.next_page_token;
-            seen = ids;
-            self.store_threads(&video, &position, page.items).await?;
+            let skipped = [("unreadable", page.unreadable), ("repeatedPage", u64::from(repeated))];
+            self.store_threads(&video, &position, page.items, skipped).await?;
         }
         Ok(())
     }
@@ -166,6 +172,7 @@ impl Walk<'_> {
         video: &ToRead,
         position: &Position,
         threads: Vec<Thread>,
+        skipped: [(&str, u64); 2],
     ) -> Result<(), Error> {
         let comments: Vec<Vec<IncomingComment>> = stream::iter(threads)
             .map(|thread| self.thread(video, thread))
@@ -178,7 +185,13 @@ impl Walk<'_> {
         let stored = upsert_many(&mut tx, Platform::Youtube, self.connection.id, &comments).await?;
         cursors::put(&mut tx, self.connection.id, &stream_of(video), position).await?;
         let counts = Counts { videos: 0, comments: count(comments.len()) };
-        self.store_page(tx, counts, |tally| tally.add_comments(stored)).await
+        self.store_page(tx, counts, |tally| {
+            tally.add_comments(stored);
+            for (reason, units) in skipped {
+                tally.skip(reason, units);
+            }
+        })
+        .await
     }
 
     /// Returns a thread's comments, fetching the replies it was cut of.
@@ -278,9 +291,31 @@ fn stream_of(video: &ToRead) -> String {
     format!("{COMMENTS}{}", video.id)
 }
 
-/// Tells a page token that has died from an answer to heed: the list is then read from its beginning.
-fn is_stale_page(error: &Error) -> bool {
-    matches!(error.reason(), Some("invalidPageToken" | "processingFailure"))
+/// What a walk through the pages of one list remembers, so that it comes to an end.
+#[derive(Default)]
+struct Pages {
+    last: HashSet<String>,
+    restarted: bool,
+}
+
+impl Pages {
+    /// Tells whether a page token has died and the list may be read from its beginning, which it may once.
+    fn may_restart(&mut self, position: &Position, error: &Error) -> bool {
+        let stale = matches!(error.reason(), Some("invalidPageToken" | "processingFailure"));
+        if position.page.is_none() || !stale || self.restarted {
+            return false;
+        }
+        // The first page is expected again.
+        *self = Self { last: HashSet::new(), restarted: true };
+        true
+    }
+
+    /// Tells a page that is the one before again: a server that ignores the token would serve it for ever.
+    fn is_repeated(&mut self, ids: HashSet<String>) -> bool {
+        let repeated = !ids.is_empty() && ids == self.last;
+        self.last = ids;
+        repeated
+    }
 }
 
 fn count(n: usize) -> u32 {
