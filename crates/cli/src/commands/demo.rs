@@ -1,0 +1,344 @@
+//! `greenroom demo`: the main job, start to end, on a private PostgreSQL and the sandbox.
+//!
+//! An agency with two creators; a sync requested over the API and one that the schedule brings; workers
+//! in this process, real HTTP between all parts. It ends with an account of what happened, in which the
+//! numbers of the database are held against those of the outside world.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use greenroom_boot::signals;
+use greenroom_model::Clock;
+use greenroom_sandbox::{Bucket, Running, Sandbox};
+use greenroom_vault::Secret;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use crate::error::CliError;
+use crate::processes::Processes;
+use crate::stage::{Creator, Stage};
+
+const DATABASE: &str = "greenroom_demo";
+/// How long the demo waits for its jobs before it says that something is wrong.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// The options of the demo.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Videos of each channel.
+    #[arg(long, default_value_t = 120)]
+    videos: u32,
+    /// Comments of each channel, replies included.
+    #[arg(long, default_value_t = 4_000)]
+    comments: u64,
+    /// Keeps everything running until Ctrl-C, with the addresses to look at.
+    #[arg(long)]
+    stay: bool,
+}
+
+/// What happened, as one document.
+#[derive(Debug, Serialize)]
+pub(crate) struct Account {
+    /// `ok` when every number agrees with the outside world.
+    status: &'static str,
+    /// What does not agree, in words.
+    disagreements: Vec<String>,
+    secs: f64,
+    jobs: BTreeMap<String, BTreeMap<String, i64>>,
+    rows: BTreeMap<&'static str, i64>,
+    runs: BTreeMap<String, i64>,
+    credits: Credits,
+    quota_units: i64,
+    api_calls: BTreeMap<String, u64>,
+    resident_bytes: Option<u64>,
+    look_next: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Credits {
+    events: i64,
+    /// In whole credits, as exact decimals.
+    charged: String,
+    balances: String,
+    reserved: String,
+}
+
+/// Plays the demo and returns its account.
+pub(crate) async fn play(args: &Args) -> Result<Account, CliError> {
+    let begun = Instant::now();
+    let signals = signals::shutdown()?;
+    let sandbox = Sandbox::start(greenroom_sandbox::Settings {
+        channels: 2,
+        videos: args.videos,
+        comments: args.comments,
+        newest_at: midnight(Clock::system().now()),
+        ..Default::default()
+    })
+    .await?;
+    let ready = sandbox.ready();
+    let stage = Stage::set(DATABASE, &ready).await?;
+    let (agency, token) = stage.agency("Backstage Talent").await?;
+    let mut creators = Vec::new();
+    for (name, channel) in ["Ada", "Grace"].iter().zip(&ready.google.channels) {
+        creators.push(stage.creator(agency, name, &channel.channel_id, &channel.refresh_token).await?);
+    }
+
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let mut house = Processes::start(&stage.config, &stage.queue, &stage.house, listener, &signals).await?;
+    let api_url = house.api_url.clone();
+    let played = tokio::select! {
+        played = scenes(&stage, &api_url, &sandbox, &creators, &token) => played,
+        ended = house.first_end() => ended,
+        () = signals.requested.cancelled() => Err(CliError::Interrupted),
+    };
+    let account = match played {
+        Ok(()) => Ok(account(&stage, &sandbox, begun.elapsed(), &api_url).await?),
+        Err(error) => Err(error),
+    };
+    if let (Ok(account), true) = (&account, args.stay) {
+        announce(account, &stage, &api_url, &token);
+        signals.requested.cancelled().await;
+    }
+    house.stop().await?;
+    stage.pool.close().await;
+    account
+}
+
+async fn scenes(
+    stage: &Stage,
+    api_url: &str,
+    sandbox: &Running,
+    creators: &[Creator],
+    token: &Secret,
+) -> Result<(), CliError> {
+    let totals: u64 = sandbox.totals().iter().map(|t| u64::from(t.readable_videos) + t.threads + t.replies).sum();
+    let bar = progress_bar(totals);
+
+    bar.set_message("Ada asks for a sync over the API");
+    let job = request(api_url, token, &creators[0]).await?;
+    // Everything else comes by schedule: its next tick is put at now, as if its time had come.
+    sqlx::query!("update greenroom.schedules set next_fire_at = greenroom.now()").execute(&stage.pool).await?;
+
+    let begun = Instant::now();
+    loop {
+        let (rows, open) = progress(&stage.pool).await?;
+        bar.set_position(rows.unsigned_abs());
+        bar.set_message(if open > 0 { "syncing both channels" } else { "done" });
+        if open == 0 && all_synced(&stage.pool, creators.len()).await? {
+            break;
+        }
+        if begun.elapsed() > PATIENCE {
+            return Err(CliError::Failed(format!("jobs are still open after {} s", PATIENCE.as_secs())));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bar.finish_and_clear();
+    let answer = get(&format!("{api_url}{job}"), token).await?;
+    match answer.status.as_str() {
+        "completed" => Ok(()),
+        status => Err(CliError::Failed(format!("the requested sync is {status}: {:?}", answer.error_message))),
+    }
+}
+
+/// What the demo reads of a job's document.
+#[derive(Debug, Deserialize)]
+struct JobDocument {
+    status: String,
+    error_message: Option<String>,
+}
+
+/// Asks the API for a sync, as a platform engineer would; returns the path of the job.
+async fn request(api_url: &str, token: &Secret, creator: &Creator) -> Result<String, CliError> {
+    let url = format!("{api_url}/v1/youtube/connections/{}/sync", creator.connection);
+    let answer = http()?.post(url).bearer_auth(token.expose()).send().await.map_err(unreachable)?;
+    let status = answer.status();
+    let location = answer.headers().get("location").and_then(|path| path.to_str().ok()).map(str::to_owned);
+    match location {
+        Some(path) if status.as_u16() == 202 => Ok(path),
+        _ => Err(CliError::Failed(format!("the API answered {status} to the request for a sync"))),
+    }
+}
+
+async fn get(url: &str, token: &Secret) -> Result<JobDocument, CliError> {
+    let answer = http()?.get(url).bearer_auth(token.expose()).send().await.map_err(unreachable)?;
+    answer.json().await.map_err(unreachable)
+}
+
+/// The demo stands outside the house here, so it uses a plain client, as its users will.
+fn http() -> Result<reqwest::Client, CliError> {
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().map_err(unreachable)
+}
+
+fn unreachable(error: reqwest::Error) -> CliError {
+    CliError::Failed(format!("the API could not be asked: {}", error.without_url()))
+}
+
+async fn progress(pool: &PgPool) -> Result<(i64, i64), CliError> {
+    let row = sqlx::query!(
+        r#"select (select count(*) from youtube_videos) + (select count(*) from youtube_comments) as "rows!",
+                  (select count(*) from background_jobs where status in ('pending', 'running')) as "open!""#
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok((row.rows, row.open))
+}
+
+async fn all_synced(pool: &PgPool, connections: usize) -> Result<bool, CliError> {
+    let synced =
+        sqlx::query_scalar!(r#"select count(*) as "n!" from youtube_connections where last_synced_at is not null"#)
+            .fetch_one(pool)
+            .await?;
+    Ok(usize::try_from(synced).is_ok_and(|synced| synced >= connections))
+}
+
+async fn account(stage: &Stage, sandbox: &Running, elapsed: Duration, api_url: &str) -> Result<Account, CliError> {
+    let pool = &stage.pool;
+    let mut jobs: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
+    for row in sqlx::query!(r#"select job_type, status, count(*) as "n!" from background_jobs group by 1, 2"#).fetch_all(pool).await? {
+        jobs.entry(row.job_type).or_default().insert(row.status, row.n);
+    }
+    let rows = sqlx::query!(
+        r#"select (select count(*) from youtube_videos) as "videos!", (select count(*) from youtube_comments) as "comments!",
+                  (select count(*) from youtube_comments where parent_comment_id is not null) as "replies!",
+                  (select count(*) from youtube_connections where last_synced_at is not null) as "synced!",
+                  (select coalesce(sum(used), 0)::bigint from greenroom.quota_usage) as "units!""#
+    )
+    .fetch_one(pool)
+    .await?;
+    let runs: BTreeMap<String, i64> = sqlx::query!(r#"select status, count(*) as "n!" from sync_logs group by 1"#)
+        .fetch_all(pool)
+        .await?
+        .into_iter()
+        .map(|row| (row.status, row.n))
+        .collect();
+    let credits = sqlx::query!(
+        r#"select (select count(*) from credit_usage_events) as "events!",
+                  (select coalesce(sum(credits_charged), 0)::text from credit_usage_events) as "charged!",
+                  (select coalesce(sum(current_balance), 0)::text from user_credit_balances) as "balances!",
+                  (select coalesce(sum(reserved_balance), 0)::text from user_credit_balances) as "reserved!""#
+    )
+    .fetch_one(pool)
+    .await?;
+
+    let (totals, stats) = (sandbox.totals(), sandbox.stats());
+    let mut disagreements = Vec::new();
+    let mut hold = |what: &str, ours: i64, theirs: u64| {
+        if u64::try_from(ours) != Ok(theirs) {
+            disagreements.push(format!("{what}: the database has {ours}, the outside world {theirs}"));
+        }
+    };
+    hold("videos", rows.videos, totals.iter().map(|t| u64::from(t.readable_videos)).sum());
+    hold("replies", rows.replies, totals.iter().map(|t| t.replies).sum());
+    hold("comments", rows.comments, totals.iter().map(|t| t.threads + t.replies).sum());
+    hold("units of quota", rows.units, stats.units(Bucket::Default));
+    hold("successful runs", runs.get("success").copied().unwrap_or(0), totals.len() as u64);
+    hold("runs that did not succeed", runs.iter().filter(|(status, _)| *status != "success").map(|(_, n)| n).sum(), 0);
+    hold("usage events", credits.events, totals.len() as u64);
+    for (kind, by_status) in &jobs {
+        hold(&format!("jobs of {kind} that failed"), by_status.get("failed").copied().unwrap_or(0), 0);
+    }
+    Ok(Account {
+        status: if disagreements.is_empty() { "ok" } else { "disagrees" },
+        disagreements,
+        secs: elapsed.as_secs_f64(),
+        jobs,
+        rows: BTreeMap::from([
+            ("youtube_videos", rows.videos),
+            ("youtube_comments", rows.comments),
+            ("of these replies", rows.replies),
+        ]),
+        runs,
+        credits: Credits {
+            events: credits.events,
+            charged: plain(&credits.charged),
+            balances: plain(&credits.balances),
+            reserved: plain(&credits.reserved),
+        },
+        quota_units: rows.units,
+        api_calls: stats
+            .calls
+            .iter()
+            .filter_map(|(endpoint, calls)| Some((serde_json::to_value(endpoint).ok()?.as_str()?.to_owned(), *calls)))
+            .collect(),
+        resident_bytes: resident_bytes(),
+        look_next: vec![
+            format!("greenroom demo --stay keeps it running; the API then listens as {api_url} does now"),
+            format!("the database {DATABASE} stays until the next demo"),
+            "greenroom jobs list, greenroom sync run CONNECTION on a database of your own".to_owned(),
+        ],
+    })
+}
+
+/// Drops the zeros that `numeric` prints behind the last decimal that counts.
+fn plain(number: &str) -> String {
+    if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.').to_owned() } else { number.to_owned() }
+}
+
+/// Returns how much memory this process holds, where the system tells.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    kib.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Writes the account for a person.
+pub(crate) fn describe(account: &Account) -> String {
+    let mut text = String::new();
+    let mut line = |left: &str, right: String| {
+        text.push_str(&format!("  {left:<34} {right}\n"));
+    };
+    line("Status", account.status.to_owned());
+    for disagreement in &account.disagreements {
+        line("", disagreement.clone());
+    }
+    line("Time", format!("{:.1} s", account.secs));
+    for (kind, by_status) in &account.jobs {
+        let states: Vec<String> = by_status.iter().map(|(status, n)| format!("{n} {status}")).collect();
+        line(kind, states.join(", "));
+    }
+    for (table, rows) in &account.rows {
+        line(table, rows.to_string());
+    }
+    for (status, runs) in &account.runs {
+        line(&format!("sync_logs: {status}"), runs.to_string());
+    }
+    line("Usage events", account.credits.events.to_string());
+    line("Credits charged", account.credits.charged.clone());
+    line("Credits left, reserved", format!("{}, {}", account.credits.balances, account.credits.reserved));
+    line("Units of quota", account.quota_units.to_string());
+    for (endpoint, calls) in &account.api_calls {
+        line(&format!("Calls of {endpoint}"), calls.to_string());
+    }
+    if let Some(bytes) = account.resident_bytes {
+        line("Resident memory", format!("{} MB, the sandbox included", bytes / 1_000_000));
+    }
+    let next: Vec<String> = account.look_next.iter().map(|hint| format!("  - {hint}\n")).collect();
+    format!("\nWhat happened\n{text}\nWhere to look next\n{}", next.concat())
+}
+
+#[expect(clippy::print_stderr, reason = "the demo stays: standard output is for its account")]
+fn announce(account: &Account, stage: &Stage, api_url: &str, token: &Secret) {
+    eprintln!("{}", describe(account));
+    eprintln!("  API        {api_url}");
+    eprintln!("  Token      {}   (of this demo's database, for a day)", token.expose());
+    eprintln!("  Database   psql '{}'", stage.url);
+    eprintln!("\nCtrl-C stops it.");
+}
+
+fn progress_bar(total: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{spinner} {bar:40} {pos}/{len} rows  {msg}");
+    ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Ends the drawn world on the day's midnight, so that its comments are recent and a day's demos agree.
+fn midnight(now: DateTime<Utc>) -> DateTime<Utc> {
+    now - TimeDelta::seconds(now.timestamp().rem_euclid(86_400)) - TimeDelta::nanoseconds(i64::from(now.timestamp_subsec_nanos()))
+}

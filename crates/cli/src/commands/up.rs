@@ -1,0 +1,109 @@
+//! `greenroom up`: the whole house in one process, for development and for small installations.
+
+use std::path::Path;
+
+use greenroom_boot::{Config, SecretString, pool, signals};
+use greenroom_model::Clock;
+use greenroom_postgres::{Source, Use, find_or_start};
+use greenroom_queue::Queue;
+use greenroom_sandbox::Sandbox;
+use greenroom_vault::{Secret, Vault, generate_key};
+use greenroom_worker::House;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+
+use crate::error::CliError;
+use crate::processes::Processes;
+
+const DATABASE: &str = "greenroom";
+/// Where the key of a sandboxed house is kept, beside its data.
+const SANDBOX_KEY: &str = ".greenroom/sandbox.key";
+
+/// The options of the house in one process.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Lets the sandbox stand in for the outside world; then no secret is needed.
+    #[arg(long)]
+    sandbox: bool,
+}
+
+/// Runs the house until a signal, on `DATABASE_URL` or on the project's own PostgreSQL.
+pub(crate) async fn run(args: &Args) -> Result<(), CliError> {
+    let signals = signals::shutdown()?;
+    let here = std::env::current_dir()?;
+    let source = find_or_start(Use::Work, &here).await?;
+    if let Source::Ours(server) = &source {
+        server.create_database(DATABASE).await?;
+    }
+    let config = Config::load()?;
+    let url = SecretString::from(source.url(DATABASE));
+    let pool = pool::connect(&url, &config.section("database")?, "greenroom-up").await?;
+    greenroom_postgres::migrate(&pool.connect_options()).await?;
+
+    let (config, house, sandbox) = if args.sandbox {
+        if config.environment() == greenroom_boot::Environment::Production {
+            return Err(CliError::Usage("the sandbox is not for production: leave --sandbox out".to_owned()));
+        }
+        let sandbox = Sandbox::start(greenroom_sandbox::Settings::default()).await?;
+        let config = config.with([
+            ("youtube.api_base_url", sandbox.base_url.clone()),
+            ("youtube.token_url", format!("{}/token", sandbox.base_url)),
+        ])?;
+        let house = sandboxed(&config, &pool, &sandbox, &here)?;
+        (config, house, Some(sandbox))
+    } else {
+        let house = House::assemble(&config, &pool, &Clock::system())?;
+        (config, house, None)
+    };
+    let api: greenroom_api::Settings = config.section("api")?;
+    let listener = TcpListener::bind(api.address(None)?).await?;
+    let mut processes = Processes::start(&config, &Queue::new(pool.clone()), &house, listener, &signals).await?;
+    announce(&processes, sandbox.as_ref().map(|sandbox| sandbox.base_url.as_str()), &source);
+
+    let ended = tokio::select! {
+        ended = processes.first_end() => ended,
+        () = signals.requested.cancelled() => Ok(()),
+    };
+    let stopped = processes.stop().await;
+    pool.close().await;
+    if let Source::Ours(server) = source {
+        server.stop().await?;
+    }
+    ended.and(stopped)
+}
+
+fn sandboxed(config: &Config, pool: &PgPool, sandbox: &Sandbox, here: &Path) -> Result<House, CliError> {
+    let vault = Vault::from_keys(sandbox_key(here)?.expose()).map_err(greenroom_worker::StartError::Key)?;
+    let google = sandbox.google();
+    let secret = Secret::from(google.client_secret);
+    Ok(House::with_secrets(config, pool, &Clock::system(), vault, google.client_id, secret)?)
+}
+
+/// Returns the key that seals the sandbox's tokens: made once, kept for the owner alone, worth nothing.
+fn sandbox_key(here: &Path) -> Result<Secret, CliError> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let path = here.join(SANDBOX_KEY);
+    if let Ok(key) = std::fs::read_to_string(&path) {
+        return Ok(Secret::from(key));
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let key = generate_key();
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    file.write_all(key.expose().as_bytes())?;
+    Ok(key)
+}
+
+#[expect(clippy::print_stderr, reason = "for the person who started it; standard output is for data")]
+fn announce(processes: &Processes, sandbox: Option<&str>, source: &Source) {
+    eprintln!("  API        {}", processes.api_url);
+    if let Some(url) = sandbox {
+        eprintln!("  Sandbox    {url}");
+    }
+    if let Source::Ours(server) = source {
+        eprintln!("  Database   psql '{}'", server.url(DATABASE));
+    }
+    eprintln!("\nCtrl-C stops it.");
+}

@@ -1,0 +1,105 @@
+//! A house set up on a stage: a database of its own, the sandbox for the outside world, people and a
+//! connected channel. The demo and the benchmark play on it; nothing of it is for production.
+
+use greenroom_accounts::{NewToken, access, memberships, organizations, users};
+use greenroom_boot::{Config, SecretString, pool};
+use greenroom_connections::youtube::{self, NewConnection};
+use greenroom_credits::balances;
+use greenroom_model::{Clock, ConnectionId, OrganizationId, UserId};
+use greenroom_postgres::{Source, Use, find_or_start};
+use greenroom_queue::Queue;
+use greenroom_sandbox::Ready;
+use greenroom_vault::{Secret, Vault, generate_key};
+use greenroom_worker::House;
+use sqlx::PgPool;
+
+use crate::error::CliError;
+
+/// A database and a house on it, whose outside world is the sandbox.
+pub(crate) struct Stage {
+    pub config: Config,
+    pub pool: PgPool,
+    pub queue: Queue,
+    pub house: House,
+    pub url: String,
+    google: greenroom_sandbox::Google,
+    /// Keeps the server running.
+    _source: Source,
+}
+
+/// A person with a connected channel, in an agency.
+pub(crate) struct Creator {
+    pub user: UserId,
+    pub connection: ConnectionId,
+}
+
+impl Stage {
+    /// Drops and recreates the database on the private server, migrates it, and puts the house together.
+    ///
+    /// `DATABASE_URL` is never read: what is dropped here must be ours.
+    pub async fn set(database: &str, google: &Ready) -> Result<Self, CliError> {
+        let source = find_or_start(Use::Demo, &std::env::current_dir()?).await?;
+        let Source::Ours(server) = &source else {
+            return Err(CliError::Precondition("a stage is set on a private server only".to_owned()));
+        };
+        server.recreate_database(database).await?;
+        let url = server.url(database);
+        let config = Config::load()?.with([
+            ("youtube.api_base_url", google.base_url.clone()),
+            ("youtube.token_url", format!("{}/token", google.base_url)),
+        ])?;
+        let pool = pool::connect(&SecretString::from(url.clone()), &config.section("database")?, "greenroom").await?;
+        greenroom_postgres::migrate(&pool.connect_options()).await?;
+        let vault = Vault::from_keys(generate_key().expose()).map_err(greenroom_worker::StartError::Key)?;
+        let (id, secret) = (google.google.client_id.clone(), Secret::from(google.google.client_secret.clone()));
+        let house = House::with_secrets(&config, &pool, &Clock::system(), vault, id, secret)?;
+        Ok(Self { queue: Queue::new(pool.clone()), config, pool, house, url, google: google.google.clone(), _source: source })
+    }
+
+    /// Lets a sync keep this many requests in flight.
+    pub fn set_in_flight(&mut self, in_flight: u16) -> Result<(), CliError> {
+        self.config = self.config.clone().with([("youtube.in_flight", in_flight.to_string())])?;
+        let (id, secret) = (self.google.client_id.clone(), Secret::from(self.google.client_secret.clone()));
+        let vault = self.house.vault.clone();
+        self.house = House::with_secrets(&self.config, &self.pool, &Clock::system(), vault, id, secret)?;
+        Ok(())
+    }
+
+    /// Makes an agency and a service token that may sync for it.
+    pub async fn agency(&self, name: &str) -> Result<(OrganizationId, Secret), CliError> {
+        let mut tx = self.pool.begin().await?;
+        let agency = organizations::create(&mut tx, name, organizations::Kind::Agency).await?;
+        let scopes: Vec<String> = access::SCOPES.iter().map(|scope| (*scope).to_owned()).collect();
+        let new = NewToken { organization: Some(agency), name: "demo", scopes: &scopes, days: 1, created_by: None };
+        let (_, token) = access::create(&mut tx, &new).await?;
+        tx.commit().await?;
+        Ok((agency, token))
+    }
+
+    /// Makes a creator of the agency and connects a channel, whose access token has just ended.
+    pub async fn creator(
+        &self,
+        agency: OrganizationId,
+        name: &str,
+        channel_id: &str,
+        refresh_token: &str,
+    ) -> Result<Creator, CliError> {
+        let mut tx = self.pool.begin().await?;
+        let email = format!("{}@example.test", name.to_lowercase());
+        let new = users::NewUser { email: &email, full_name: Some(name), organization: Some(agency) };
+        let user = users::create(&mut tx, new).await?;
+        memberships::grant(&mut tx, user, agency, memberships::Role::Member).await?;
+        balances::open(&mut tx, user).await?;
+        let new = NewConnection {
+            user,
+            channel_id: channel_id.to_owned(),
+            channel_name: None,
+            access_token: Secret::from("an access token that has ended"),
+            refresh_token: Some(Secret::from(refresh_token)),
+            expires_at: Some(Clock::system().now()),
+        };
+        let connection = youtube::connect(&mut tx, &self.house.vault, new).await?;
+        tx.commit().await?;
+        Ok(Creator { user, connection })
+    }
+}

@@ -1,0 +1,196 @@
+//! Where a command reads and writes, and what it may know of its surroundings.
+//!
+//! Everything a command touches outside the database goes through here, so that a test can hand it other
+//! streams and other secrets.
+
+use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::time::Duration;
+
+use greenroom_boot::{BootError, Config, SecretString, log, pool, secrets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use serde_json::json;
+use sqlx::PgPool;
+
+use crate::{CliError, Exit};
+
+type FindSecret = dyn Fn(&str) -> Result<Option<SecretString>, BootError> + Send + Sync;
+
+/// The streams, secrets and manners of one command.
+pub struct Terminal {
+    /// Whether the answer is one JSON document.
+    pub json: bool,
+    input: Box<dyn Read + Send>,
+    out: Box<dyn Write + Send>,
+    err: Box<dyn Write + Send>,
+    /// Whether somebody reads standard output, rather than a program.
+    out_is_seen: bool,
+    /// Whether somebody watches standard error.
+    err_is_seen: bool,
+    /// Whether the log of the process is this command's to open.
+    opens_log: bool,
+    secrets: Box<FindSecret>,
+}
+
+impl Terminal {
+    /// Returns the streams and the environment of this process.
+    pub fn of_process() -> Self {
+        Self {
+            json: false,
+            input: Box::new(std::io::stdin()),
+            out: Box::new(std::io::stdout()),
+            err: Box::new(std::io::stderr()),
+            out_is_seen: std::io::stdout().is_terminal(),
+            err_is_seen: std::io::stderr().is_terminal(),
+            opens_log: true,
+            secrets: Box::new(secrets::optional),
+        }
+    }
+
+    /// Reads the settings and opens the log.
+    pub fn config(&self) -> Result<Config, CliError> {
+        let config = Config::load()?;
+        if self.opens_log {
+            log::init(&config.section("log")?)?;
+        }
+        Ok(config)
+    }
+
+    /// Returns a secret that the command cannot do without.
+    pub fn secret(&self, name: &str) -> Result<SecretString, CliError> {
+        Ok((self.secrets)(name)?.ok_or_else(|| BootError::MissingSecret(name.to_owned()))?)
+    }
+
+    /// Connects to `DATABASE_URL`, whatever its schema.
+    pub async fn connect(&self) -> Result<PgPool, CliError> {
+        let config = self.config()?;
+        let url = self.secret("DATABASE_URL")?;
+        Ok(pool::connect(&url, &config.section("database")?, "greenroom").await?)
+    }
+
+    /// Connects to `DATABASE_URL`, which must have the schema of this build: an operator is told, not kept waiting.
+    pub async fn database(&self) -> Result<PgPool, CliError> {
+        let pool = self.connect().await?;
+        if greenroom_postgres::is_current(&pool).await? { Ok(pool) } else { Err(CliError::NotMigrated) }
+    }
+
+    /// Returns whether somebody reads standard output.
+    pub fn is_seen(&self) -> bool {
+        self.out_is_seen
+    }
+
+    /// Reads standard input to its end, up to a limit, as text.
+    pub fn read_all(&mut self, limit: u64) -> Result<String, CliError> {
+        let mut text = String::new();
+        let read = (&mut self.input).take(limit + 1).read_to_string(&mut text);
+        match read {
+            Ok(bytes) if bytes as u64 <= limit => Ok(text),
+            Ok(_) => Err(CliError::Usage(format!("standard input is longer than {limit} bytes"))),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                Err(CliError::Refused("standard input is not UTF-8 text"))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes data to standard output, at once and with a line's end.
+    pub fn print(&mut self, data: &str) -> Result<(), CliError> {
+        let end = if data.ends_with('\n') { "" } else { "\n" };
+        match write!(self.out, "{data}{end}").and_then(|()| self.out.flush()) {
+            // Who closes a pipe early, as `head` does, has what he wanted.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            done => Ok(done?),
+        }
+    }
+
+    /// Writes one JSON document to standard output.
+    pub fn document(&mut self, document: &impl Serialize) -> Result<(), CliError> {
+        let text = if self.out_is_seen {
+            serde_json::to_string_pretty(document)
+        } else {
+            serde_json::to_string(document)
+        };
+        self.print(&text?)
+    }
+
+    /// Answers with a document under `--json`, with text otherwise.
+    pub fn answer(
+        &mut self,
+        document: &impl Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), CliError> {
+        if self.json { self.document(document) } else { self.print(&text()) }
+    }
+
+    /// Answers with a document under `--json`, with a table otherwise.
+    pub fn answer_table<const N: usize>(
+        &mut self,
+        document: &impl Serialize,
+        head: [&str; N],
+        rows: &[[String; N]],
+    ) -> Result<(), CliError> {
+        match (self.json, self.out_is_seen) {
+            (true, _) => self.document(document),
+            (false, _) if rows.is_empty() => Ok(()),
+            (false, true) => self.print(&aligned(head, rows)),
+            (false, false) => self.print(&tabbed(rows)),
+        }
+    }
+
+    /// Tells something on standard error that is no part of the answer.
+    pub fn note(&mut self, text: &str) {
+        // Nobody can be told that nobody can be told.
+        let _ = writeln!(self.err, "{text}");
+    }
+
+    /// Returns a line of progress on standard error; nothing is drawn where nobody watches, or for `--json`.
+    pub fn progress(&self) -> ProgressBar {
+        if self.json || !self.err_is_seen {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar
+    }
+
+    /// Tells why a command did not do what it was asked, and returns how it ends.
+    pub(crate) fn refuse(&mut self, error: &CliError) -> Exit {
+        let (exit, message) = (error.exit(), error.to_string());
+        if self.json {
+            self.note(&json!({"code": error.code(), "message": message}).to_string());
+        } else {
+            self.note(&format!("error: {message}"));
+        }
+        exit
+    }
+}
+
+/// Draws columns for people.
+fn aligned<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+    let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_uppercase))
+        .chain(rows.iter().map(|row| row.clone().map(|cell| plain(&cell))))
+        .collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Writes rows for programs.
+fn tabbed<const N: usize>(rows: &[[String; N]]) -> String {
+    let line = |row: &[String; N]| format!("{}\n", row.clone().map(|cell| plain(&cell)).join("\t"));
+    rows.iter().map(line).collect()
+}
+
+/// Takes out what would break a table or drive a terminal: errors of the outside world stand in cells.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
