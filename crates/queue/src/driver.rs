@@ -21,6 +21,8 @@ use crate::context::Interrupt;
 use crate::lease::renew;
 use crate::listen::Heard;
 use crate::settle::{Settlement, Verdict, settle};
+use crate::tell::tell;
+use crate::workers::Served;
 use crate::{Jobs, Queue, QueueError, Settings, workers};
 
 /// How soon a claim that a wake promised, but that came back empty, is tried once more: another
@@ -30,13 +32,6 @@ const CONTENDED_WAIT: Duration = Duration::from_millis(5);
 const SETTLE_RETRY_WAIT: Duration = Duration::from_millis(200);
 /// How long interrupted handlers have to end once the deadline of a shutdown has come.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
-
-/// A queue this worker serves, and how many of its jobs it runs at once.
-#[derive(Clone, Debug)]
-pub(crate) struct Served {
-    pub name: String,
-    pub slots: u32,
-}
 
 /// A job in this process's hands.
 struct Held {
@@ -459,47 +454,4 @@ async fn until(instant: Option<Instant>) {
         Some(instant) => sleep_until(instant).await,
         None => std::future::pending().await,
     }
-}
-
-/// Logs and counts what became of a job, once.
-fn tell(job: &Claimed, verdict: &Verdict) {
-    let (id, kind, attempt) = (job.id, job.kind.as_str(), job.attempt);
-    let outcome = match verdict {
-        Verdict::Completed(_) | Verdict::CompletedInTransaction => {
-            debug!(job.id = %id, job.kind = kind, job.attempt = attempt, "Completed the job");
-            "ok"
-        }
-        Verdict::Retry { error, .. } if attempt >= job.max_attempts => {
-            error!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "Gave the job up after its last attempt");
-            "dead"
-        }
-        Verdict::Retry { error, after } => {
-            let secs = after.as_secs();
-            warn!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "The job failed; trying again in {secs} s");
-            "retry"
-        }
-        Verdict::Snoozed { until, reason } => {
-            info!(job.id = %id, job.kind = kind, reason, "The job waits until {until}");
-            "snoozed"
-        }
-        Verdict::Released { reason, .. } => {
-            info!(job.id = %id, job.kind = kind, reason, "Gave the job back");
-            "released"
-        }
-        Verdict::Discarded { reason } => {
-            error!(job.id = %id, job.kind = kind, job.attempt = attempt, error = reason, "The job ended for good");
-            "dead"
-        }
-        Verdict::Cancelled => {
-            info!(job.id = %id, job.kind = kind, "The job was cancelled");
-            "cancelled"
-        }
-        Verdict::Lost => {
-            warn!(job.id = %id, job.kind = kind, "The lease was lost; nothing of this attempt is kept");
-            "lost"
-        }
-    };
-    metrics::counter!("greenroom_jobs_finished_total",
-        "queue" => job.queue.clone(), "job_type" => job.kind.clone(), "outcome" => outcome)
-    .increment(1);
 }

@@ -28,6 +28,7 @@ mod schedule;
 mod settings;
 mod settle;
 mod sweep;
+mod tell;
 mod wake;
 mod worker;
 mod workers;

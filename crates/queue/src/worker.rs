@@ -12,10 +12,11 @@ use uuid::Uuid;
 
 use crate::backend::{Handed, Handout};
 use crate::claim::timed;
-use crate::driver::{Channels, Driver, Served, Stopping};
+use crate::driver::{Channels, Driver, Stopping};
 use crate::listen::listen;
 use crate::settle::Verdict;
 use crate::sweep::Sweeper;
+use crate::workers::Served;
 use crate::{Jobs, Queue, QueueError, Settings, workers};
 
 /// Why a worker could not go on.

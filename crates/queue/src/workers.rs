@@ -3,7 +3,12 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::driver::Served;
+/// A queue this worker serves, and how many of its jobs it runs at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Served {
+    pub name: String,
+    pub slots: u32,
+}
 
 /// Writes that a worker has started.
 pub(crate) async fn started(
