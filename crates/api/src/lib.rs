@@ -1,1 +1,52 @@
-//! To be written.
+//! The API: a thin door for programs.
+//!
+//! A request is authenticated by its service token, validated, and answered from the rows it wrote: work is
+//! enqueued in the same transaction as its reason and answered with 202 and the job. The API never waits for
+//! a worker, calls nobody, and holds no key that opens a token.
+//!
+//! ```text
+//!   POST /v1/youtube/connections/{id}/sync    connection.sync   202 and the job, the open one if there is one
+//!   GET  /v1/jobs                             job.read          newest first, in pages
+//!   GET  /v1/jobs/{id}                        job.read
+//!   POST /v1/jobs/{id}/cancel                 job.cancel        200 when it is over, 202 when it was asked to end
+//!   POST /v1/jobs/{id}/retry                  connection.sync   202
+//!   GET  /healthz  /readyz  /metrics          (no token)
+//! ```
+//!
+//! Jobs that are no user's are the house's own: only operators see them, and cancel or retry them with
+//! `job.operate`. What is not the caller's tenant's answers 404. Every refusal is a problem document
+//! (RFC 9457) with a `code` for programs and a `detail` that says what to do.
+
+mod caller;
+mod error;
+mod input;
+mod problem;
+mod process;
+mod routes;
+mod server;
+mod settings;
+mod tenant;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use greenroom_boot::metrics::Metrics;
+use greenroom_queue::Queue;
+
+pub use error::StartError;
+pub use process::{exit, run};
+pub use routes::router;
+pub use server::serve;
+pub use settings::Settings;
+
+/// What the API works with.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// Where jobs are enqueued, and the pool of everything else.
+    pub queue: Queue,
+    /// What this process has counted, for `/metrics`.
+    pub metrics: Metrics,
+    /// Its limits.
+    pub settings: Settings,
+}

@@ -1,0 +1,47 @@
+//! The process `greenroom-api`, from its first line to its last.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use greenroom_boot::{Config, log, metrics, pool, secrets, signals};
+use greenroom_queue::Queue;
+use tokio::net::TcpListener;
+use tracing::info;
+
+use crate::{Api, Settings, StartError, serve};
+
+/// How long the process waits for somebody to migrate the database before it gives up.
+const SCHEMA_PATIENCE: Duration = Duration::from_mins(10);
+
+/// Runs the API until it is told to stop, with the settings and secrets of the environment.
+pub async fn run() -> Result<(), StartError> {
+    let config = Config::load()?;
+    log::init(&config.section("log")?)?;
+    let settings: Settings = config.section("api")?;
+    let address = settings.address(std::env::var("PORT").ok().as_deref())?;
+    let shutdown = signals::shutdown()?;
+    let metrics = metrics::install()?;
+    let url = secrets::required("DATABASE_URL")?;
+    let pool = pool::connect(&url, &config.section("database")?, "greenroom-api").await?;
+    tokio::select! {
+        current = greenroom_postgres::wait_until_current(&pool, SCHEMA_PATIENCE) => current?,
+        () = shutdown.requested.cancelled() => return Ok(()),
+    }
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|source| StartError::Listen { address, source })?;
+    serve(listener, Api { queue: Queue::new(pool), metrics, settings }, shutdown).await?;
+    info!("Stopped");
+    Ok(())
+}
+
+/// Turns the process's end into its exit code, and says why on standard error.
+#[expect(clippy::print_stderr, reason = "the log may be what could not be started")]
+pub fn exit(outcome: Result<(), StartError>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            error.exit_code()
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The routes, and what stands around all of them.
+
+mod health;
+mod jobs;
+mod youtube;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router, middleware};
+use greenroom_queue::JobRow;
+use tokio_util::sync::CancellationToken;
+
+use crate::Api;
+use crate::input::MAX_BODY_BYTES;
+use crate::problem::{BAD_METHOD, NOT_FOUND, Problem};
+use crate::watch::watch;
+
+/// Returns the routes; once `draining` is cancelled, `/readyz` says no.
+pub fn router(api: Api, draining: CancellationToken) -> Router {
+    Router::new()
+        .route("/v1/youtube/connections/{id}/sync", post(youtube::sync))
+        .route("/v1/jobs", get(jobs::list))
+        .route("/v1/jobs/{id}", get(jobs::show))
+        .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/v1/jobs/{id}/retry", post(jobs::retry))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(move |api| health::ready(api, draining.clone())))
+        .route("/metrics", get(health::metrics))
+        .fallback(async || Problem::new(NOT_FOUND, "there is no such path: check it, and its version"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(BAD_METHOD, "use a method that the header Allow names")
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(api.clone(), watch))
+        .with_state(api)
+}
+
+/// Where a job is.
+fn location(job: &JobRow) -> [(header::HeaderName, String); 1] {
+    [(header::LOCATION, format!("/v1/jobs/{}", job.id))]
+}
+
+/// Says that the work will be done, and where to look.
+fn accepted(job: JobRow) -> Response {
+    (StatusCode::ACCEPTED, location(&job), Json(job)).into_response()
+}

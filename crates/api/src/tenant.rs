@@ -1,0 +1,49 @@
+//! What a caller may see. A stranger's thing answers as if it were not there.
+
+use greenroom_accounts::{Principal, access};
+use greenroom_connections::youtube::{self, Connection};
+use greenroom_model::{ConnectionId, JobId, UserId};
+use greenroom_queue::{JobRow, QueueError, show};
+use sqlx::PgConnection;
+
+use crate::problem::{NOT_FOUND, Problem};
+
+/// Returns a job that the caller may see; those that are no user's are the operators' own.
+pub(crate) async fn job(conn: &mut PgConnection, caller: &Principal, id: JobId) -> Result<JobRow, Problem> {
+    let job = show(conn, id).await?;
+    let seen = match job.user_id {
+        Some(user) => access::may_see_user(conn, caller, user).await?,
+        None => caller.is_operator(),
+    };
+    if seen { Ok(job) } else { Err(QueueError::NotFound(id).into()) }
+}
+
+/// Returns a YouTube connection that the caller may see.
+pub(crate) async fn youtube_connection(
+    conn: &mut PgConnection,
+    caller: &Principal,
+    id: ConnectionId,
+) -> Result<Connection, Problem> {
+    if let Some(connection) = youtube::find(conn, id).await?
+        && access::may_see_user(conn, caller, connection.user_id).await?
+    {
+        return Ok(connection);
+    }
+    Err(Problem::new(NOT_FOUND, format!("there is no YouTube connection {id}")))
+}
+
+/// Returns the users whose things the caller may see; `None` is everybody, and nobody's things as well.
+pub(crate) async fn users(
+    conn: &mut PgConnection,
+    caller: &Principal,
+) -> Result<Option<Vec<UserId>>, Problem> {
+    let Some(organization) = caller.organization else { return Ok(None) };
+    // The same rule as `access::may_see_user`, over a list.
+    let users = sqlx::query_scalar!(
+        r#"select id as "id: UserId" from users where organization_id = $1"#,
+        organization.0
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(Some(users))
+}
