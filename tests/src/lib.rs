@@ -5,4 +5,12 @@ mod floors;
 #[cfg(test)]
 mod ignored;
 #[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod raw_sql;
+#[cfg(test)]
 mod schema;
+#[cfg(test)]
+mod world;

@@ -1,0 +1,188 @@
+//! Workers that die, stop or sleep in the middle of a sync: it ends complete, once, at one price.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use sqlx::Connection as _;
+
+use crate::process::WorkerProcess;
+use crate::world::{Creator, World};
+
+const QUEUES: &str = "youtube,housekeeping";
+/// A bystander serves no sync: it is there to lead the sweeping, as some worker of a pool always does.
+const BYSTANDER: &str = "housekeeping";
+
+async fn bystander(world: &World) -> WorkerProcess {
+    let bystander = WorkerProcess::start(world, BYSTANDER);
+    world.until("select exists (select from greenroom.leaders where role = 'sweeper')").await;
+    bystander
+}
+
+/// Nothing of the killed worker's is left half-way: the rows there are were stored whole.
+async fn is_in_the_middle(world: &World) {
+    let state = "select status || ' ' || attempt || ' ' || crashes from background_jobs";
+    assert_eq!(world.list(state).await, ["running 1 0"]);
+    assert_eq!(world.list("select status from sync_logs").await, ["pending"]);
+    assert!(world.number("select count(*) from youtube_comments").await > 0, "it has not begun");
+}
+
+/// Returns how many calls an undisturbed sync makes.
+async fn calls_of_a_whole_sync(world: &World, creator: &Creator) -> u64 {
+    let job = world.schedule(creator).await;
+    world.until_idle().await;
+    world.report(job).await.calls.into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_sync_is_carried_on_by_a_new_process() {
+    let world = World::new(60, 3_000).await;
+    let creator = world.creator().await;
+    let job = world.request(&creator).await;
+    let killed = WorkerProcess::start(&world, QUEUES);
+    world.until_calls(60).await;
+    killed.kill();
+    is_in_the_middle(&world).await;
+
+    // Alone: it must first inherit the sweeper's role of the dead one.
+    let mut heir = WorkerProcess::start(&world, QUEUES);
+    let rescued = world.until("select crashes = 1 from background_jobs").await;
+    assert!(rescued < Duration::from_secs(30), "rescued only after {rescued:?}");
+    world.until_idle().await;
+
+    world.was_synced_once(&creator, job).await;
+    assert!(world.report(job).await.resumed);
+    let state = "select attempt || ' ' || crashes from background_jobs";
+    assert_eq!(world.list(state).await, ["1 1"], "the crash burned no attempt");
+    assert_eq!(world.list("select outcome from greenroom.attempts").await, ["crashed"]);
+    assert!(heir.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_told_to_stop_gives_a_long_sync_back_and_another_goes_on() {
+    let world = World::new(60, 3_000).await;
+    let creator = world.creator().await;
+    let job = world.request(&creator).await;
+    let mut stopped = WorkerProcess::start(&world, QUEUES);
+    world.until_calls(60).await;
+    let (status, took) = stopped.stop().await;
+    assert!(status.success(), "{status}");
+    // GREENROOM_ENV=test gives 4 s; the sync stops at its next page.
+    assert!(took < Duration::from_secs(4), "it took {took:?}");
+    let state = "select status || ' ' || attempt || ' ' || crashes from background_jobs";
+    assert_eq!(world.list(state).await, ["pending 0 0"]);
+    assert_eq!(world.list("select outcome from greenroom.attempts").await, ["released"]);
+    assert_eq!(world.list("select status from sync_logs").await, ["pending"]);
+    assert_eq!(world.number("select count(*) from greenroom.workers").await, 0, "it signed off");
+    let before = world.calls();
+
+    let mut heir = WorkerProcess::start(&world, QUEUES);
+    world.until_idle().await;
+    world.was_synced_once(&creator, job).await;
+    assert_eq!(world.list("select attempt || ' ' || crashes from background_jobs").await, ["1 0"]);
+    let both = world.calls();
+    let whole = calls_of_a_whole_sync(&world, &creator).await;
+    assert!(before >= whole / 4, "{before} calls of {whole} are no middle");
+    assert!(
+        both < whole + before / 2,
+        "{both} calls, where {whole} bring everything and {before} had been made"
+    );
+    assert!(heir.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sleeper_who_wakes_when_its_job_is_anothers_changes_nothing() {
+    let world = World::new(60, 3_000).await;
+    let creator = world.creator().await;
+    let _bystander = bystander(&world).await;
+    let job = world.request(&creator).await;
+    let mut sleeper = WorkerProcess::start(&world, "youtube");
+    world.until_calls(50).await;
+    sleeper.send("-STOP");
+    let asleep_at = world.calls();
+    let mut heir = WorkerProcess::start(&world, "youtube");
+    world.until("select crashes = 1 and status = 'running' from background_jobs").await;
+    world.until_calls(asleep_at + 20).await;
+    // Both are now at the same channel, each with answers to store.
+    sleeper.send("-CONT");
+    world.until_idle().await;
+
+    assert!(sleeper.stop().await.0.success());
+    assert!(sleeper.log().contains("lease was lost"), "it did not notice:\n{}", sleeper.log());
+    world.was_synced_once(&creator, job).await;
+    assert_eq!(world.list("select attempt || ' ' || crashes from background_jobs").await, ["1 1"]);
+    assert!(heir.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_between_the_last_page_and_the_end_has_charged_nothing() {
+    let world = World::new(20, 600).await;
+    let creator = world.creator().await;
+    let _bystander = bystander(&world).await;
+    let job = world.request(&creator).await;
+
+    // The closing transaction records the quota: whoever locks that table holds it up in its middle.
+    let mut conn = world.pool().acquire().await.unwrap();
+    let mut lock = conn.begin().await.unwrap();
+    sqlx::query("lock table greenroom.quota_usage in access exclusive mode")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let killed = WorkerProcess::start(&world, "youtube");
+    world.until("select exists (select from pg_locks where not granted and relation = 'greenroom.quota_usage'::regclass)").await;
+    killed.kill();
+    let before = world.calls();
+    lock.rollback().await.unwrap();
+    assert_eq!(world.number("select count(*) from credit_usage_events").await, 0);
+
+    let mut heir = WorkerProcess::start(&world, "youtube");
+    world.until_idle().await;
+    world.was_synced_once(&creator, job).await;
+    assert_eq!(world.calls() - before, 1, "all but the channel itself was there already");
+    assert!(heir.stop().await.0.success());
+}
+
+/// Kills one worker after the other at moments that the seed decides.
+///
+/// A job whose worker dies three times is quarantined; an operator who knows better puts it back.
+async fn outlasts(kills: u16, seed: u64, videos: u32, comments: u64) {
+    let world = World::new(videos, comments).await;
+    let creator = world.creator().await;
+    let _bystander = bystander(&world).await;
+    let job = world.request(&creator).await;
+    let mut dice = StdRng::seed_from_u64(seed);
+    let mut quarantined = 0;
+    for kill in 1..=kills {
+        let worker = WorkerProcess::start(&world, "youtube");
+        world.until_calls(world.calls() + dice.random_range(1..=30)).await;
+        // Calls come in steps of the latency: this strikes at commits as well.
+        tokio::time::sleep(Duration::from_millis(dice.random_range(0..20))).await;
+        worker.kill();
+        world.until("select status <> 'running' from background_jobs").await;
+        let state = world.list("select coalesce(failure, status) from background_jobs").await.remove(0);
+        match state.as_str() {
+            "quarantined" => {
+                quarantined += 1;
+                greenroom_queue::retry(world.pool(), job).await.unwrap();
+            }
+            state => assert_eq!(state, "pending", "after {kill} kills"),
+        }
+    }
+    assert_eq!(quarantined, kills / 3);
+    let mut last = WorkerProcess::start(&world, "youtube");
+    world.until_idle().await;
+    world.was_synced_once(&creator, job).await;
+    assert_eq!(world.number("select attempt::bigint from background_jobs").await, 1);
+    assert!(last.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_kills_at_random_leave_no_mark() {
+    outlasts(5, 7, 60, 3_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long, 5 minutes"]
+async fn long_fifty_kills_at_random_leave_no_mark() {
+    outlasts(50, 11, 400, 30_000).await;
+}
