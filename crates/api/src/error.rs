@@ -25,7 +25,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// A second signal came before the last answer was given.
-    #[error("ended at once by a second signal, with requests unanswered")]
+    #[error("ended at once by a second signal; requests may be left unanswered")]
     Insisted,
 }
 
