@@ -1,6 +1,16 @@
 //! The commands, a file each.
 
+mod access;
+mod bench;
+mod demo;
+mod follow;
+mod jobs;
+mod keys;
 mod migrate;
+mod sandbox;
+mod sync;
+mod tokens;
+mod up;
 
 use std::future::Future;
 
@@ -11,14 +21,48 @@ use crate::{CliError, Terminal};
 /// What can be asked for.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Plays the main job from start to end, on a private PostgreSQL and the sandbox.
+    Demo(demo::Args),
+    /// Runs the whole house in one process, on a PostgreSQL of its own where `DATABASE_URL` is not set.
+    Up(up::Args),
     /// Brings `DATABASE_URL` to the schema of this build; safe to repeat, and to run twice at once.
     Migrate,
+    /// Serves local stand-ins of the platforms, and prints one line of JSON when they are ready.
+    Sandbox(sandbox::Args),
+    /// Looks at jobs, and enqueues, cancels and retries them.
+    #[command(subcommand)]
+    Jobs(jobs::Command),
+    /// Syncs connected accounts on demand.
+    #[command(subcommand)]
+    Sync(sync::Command),
+    /// Encrypts, decrypts, rotates and classifies a token: standard input to standard output.
+    #[command(subcommand)]
+    Tokens(tokens::Command),
+    /// Makes and checks the keys of `ENCRYPTION_KEY`.
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Makes, lists and revokes service tokens, by which programs call the API.
+    #[command(subcommand)]
+    Access(access::Command),
+    /// Measures, and prints the tables of it.
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 impl Command {
     pub(crate) async fn run(self, terminal: &mut Terminal) -> Result<(), CliError> {
         match self {
+            // Those that serve listen for signals themselves: to be told to stop is their ordinary end.
+            Self::Sandbox(args) => sandbox::run(args, terminal).await,
+            Self::Up(args) => up::run(&args).await,
+            Self::Demo(args) => demo::run(&args, terminal).await,
+            Self::Bench(bench) => until_interrupted(bench::run(&bench, terminal)).await,
             Self::Migrate => until_interrupted(migrate::run(terminal)).await,
+            Self::Jobs(command) => until_interrupted(jobs::run(command, terminal)).await,
+            Self::Sync(command) => until_interrupted(sync::run(command, terminal)).await,
+            Self::Access(command) => until_interrupted(access::run(command, terminal)).await,
+            Self::Tokens(command) => tokens::run(&command, terminal),
+            Self::Keys(command) => keys::run(&command, terminal),
         }
     }
 }

@@ -50,6 +50,9 @@ pub enum CliError {
     /// A process could not start or go on.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The API could not start or go on.
+    #[error(transparent)]
+    Api(#[from] greenroom_api::StartError),
     /// The queue refused.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -112,6 +115,7 @@ impl CliError {
             Self::Boot(error) => boot(error),
             Self::Schema(error) => schema(error),
             Self::Start(error) => start(error),
+            Self::Api(error) => api(error),
             Self::Queue(error) => queue(error),
             Self::Enqueue(error) | Self::Build(BuildError::Enqueue(error)) => enqueue(error),
             Self::Build(BuildError::UnknownKind { .. }) => (Exit::NotFound, "unknown_kind"),
@@ -153,6 +157,17 @@ fn start(error: &StartError) -> (Exit, &'static str) {
         StartError::Queue(error) => queue(error),
         StartError::Key(_) => (Exit::Usage, "encryption_key"),
         StartError::Setting(_) => (Exit::Usage, "setting"),
+        _ => (Exit::Failed, "failed"),
+    }
+}
+
+fn api(error: &greenroom_api::StartError) -> (Exit, &'static str) {
+    use greenroom_api::StartError;
+    match error {
+        StartError::Boot(error) => boot(error),
+        StartError::Schema(error) => schema(error),
+        StartError::Port(_) => (Exit::Usage, "setting"),
+        StartError::Insisted => (Exit::Interrupted, "interrupted"),
         _ => (Exit::Failed, "failed"),
     }
 }

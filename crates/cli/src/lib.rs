@@ -13,7 +13,13 @@
 mod commands;
 mod error;
 mod exit;
+mod processes;
+mod stage;
 mod terminal;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 

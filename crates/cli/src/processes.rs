@@ -1,7 +1,8 @@
 //! Everything that the Procfile would start, in one process.
 
 use greenroom_api::Api;
-use greenroom_boot::{Config, Shutdown, metrics};
+use greenroom_boot::signals::Shutdown;
+use greenroom_boot::{Config, metrics};
 use greenroom_queue::{Queue, Scheduler};
 use greenroom_worker::{House, Served};
 use tokio::net::TcpListener;
@@ -24,7 +25,7 @@ pub(crate) struct Processes {
 
 impl Processes {
     /// Starts all of it; a signal stops it too.
-    pub async fn start(
+    pub(crate) fn start(
         config: &Config,
         queue: &Queue,
         house: &House,
@@ -37,21 +38,24 @@ impl Processes {
         let served = QUEUES.map(|queue| Served { queue: queue.to_owned(), slots: None });
         let worker = greenroom_worker::worker(config, queue.clone(), house, &served, SLOTS)?;
         let (gently, at_once) = (stop.clone(), signals.insisted.clone());
-        tasks.spawn(async move { Ok(worker.run(gently, at_once).await.map_err(greenroom_worker::StartError::from)?) });
+        tasks.spawn(async move {
+            Ok(worker.run(gently, at_once).await.map_err(greenroom_worker::StartError::from)?)
+        });
 
         let scheduler = Scheduler::new(queue.clone(), greenroom_worker::jobs(None));
         let until = stop.clone();
         tasks.spawn(async move { Ok(scheduler.run(until).await?) });
 
         let api_url = format!("http://{}", listener.local_addr()?);
-        let api = Api { queue: queue.clone(), metrics: metrics::install()?, settings: config.section("api")? };
+        let api =
+            Api { queue: queue.clone(), metrics: metrics::install()?, settings: config.section("api")? };
         let shutdown = Shutdown { requested: stop.clone(), insisted: signals.insisted.clone() };
         tasks.spawn(async move { Ok(greenroom_api::serve(listener, api, shutdown).await?) });
         Ok(Self { api_url, stop, tasks })
     }
 
     /// Waits for the first of them to end, which none does by itself unless it failed.
-    pub async fn first_end(&mut self) -> Result<(), CliError> {
+    pub(crate) async fn first_end(&mut self) -> Result<(), CliError> {
         match self.tasks.join_next().await {
             Some(Ok(ended)) => ended,
             Some(Err(error)) => Err(CliError::Failed(error.to_string())),
@@ -60,7 +64,7 @@ impl Processes {
     }
 
     /// Stops all of it and waits until jobs in hand are finished or given back.
-    pub async fn stop(mut self) -> Result<(), CliError> {
+    pub(crate) async fn stop(mut self) -> Result<(), CliError> {
         self.stop.cancel();
         let mut outcome = Ok(());
         while let Some(ended) = self.tasks.join_next().await {

@@ -2,10 +2,10 @@
 //! connected channel. The demo and the benchmark play on it; nothing of it is for production.
 
 use greenroom_accounts::{NewToken, access, memberships, organizations, users};
-use greenroom_boot::{Config, SecretString, pool};
+use greenroom_boot::{Config, SecretString, log, pool};
 use greenroom_connections::youtube::{self, NewConnection};
 use greenroom_credits::balances;
-use greenroom_model::{Clock, ConnectionId, OrganizationId, UserId};
+use greenroom_model::{Clock, ConnectionId, OrganizationId};
 use greenroom_postgres::{Source, Use, find_or_start};
 use greenroom_queue::Queue;
 use greenroom_sandbox::Ready;
@@ -27,37 +27,43 @@ pub(crate) struct Stage {
     _source: Source,
 }
 
-/// A person with a connected channel, in an agency.
-pub(crate) struct Creator {
-    pub user: UserId,
-    pub connection: ConnectionId,
-}
-
 impl Stage {
     /// Drops and recreates the database on the private server, migrates it, and puts the house together.
     ///
     /// `DATABASE_URL` is never read: what is dropped here must be ours.
-    pub async fn set(database: &str, google: &Ready) -> Result<Self, CliError> {
+    pub(crate) async fn set(database: &str, google: &Ready) -> Result<Self, CliError> {
         let source = find_or_start(Use::Demo, &std::env::current_dir()?).await?;
         let Source::Ours(server) = &source else {
-            return Err(CliError::Precondition("a stage is set on a private server only".to_owned()));
+            return Err(CliError::Failed("a stage is set on a private server only".to_owned()));
         };
         server.recreate_database(database).await?;
         let url = server.url(database);
-        let config = Config::load()?.with([
+        let config = quiet(Config::load()?)?;
+        log::init(&config.section("log")?)?;
+        let config = config.with([
             ("youtube.api_base_url", google.base_url.clone()),
             ("youtube.token_url", format!("{}/token", google.base_url)),
         ])?;
-        let pool = pool::connect(&SecretString::from(url.clone()), &config.section("database")?, "greenroom").await?;
+        let pool = pool::connect(&SecretString::from(url.clone()), &config.section("database")?, "greenroom")
+            .await?;
         greenroom_postgres::migrate(&pool.connect_options()).await?;
         let vault = Vault::from_keys(generate_key().expose()).map_err(greenroom_worker::StartError::Key)?;
-        let (id, secret) = (google.google.client_id.clone(), Secret::from(google.google.client_secret.clone()));
+        let (id, secret) =
+            (google.google.client_id.clone(), Secret::from(google.google.client_secret.clone()));
         let house = House::with_secrets(&config, &pool, &Clock::system(), vault, id, secret)?;
-        Ok(Self { queue: Queue::new(pool.clone()), config, pool, house, url, google: google.google.clone(), _source: source })
+        Ok(Self {
+            queue: Queue::new(pool.clone()),
+            config,
+            pool,
+            house,
+            url,
+            google: google.google.clone(),
+            _source: source,
+        })
     }
 
     /// Lets a sync keep this many requests in flight.
-    pub fn set_in_flight(&mut self, in_flight: u16) -> Result<(), CliError> {
+    pub(crate) fn set_in_flight(&mut self, in_flight: u16) -> Result<(), CliError> {
         self.config = self.config.clone().with([("youtube.in_flight", in_flight.to_string())])?;
         let (id, secret) = (self.google.client_id.clone(), Secret::from(self.google.client_secret.clone()));
         let vault = self.house.vault.clone();
@@ -66,30 +72,31 @@ impl Stage {
     }
 
     /// Makes an agency and a service token that may sync for it.
-    pub async fn agency(&self, name: &str) -> Result<(OrganizationId, Secret), CliError> {
+    pub(crate) async fn agency(&self, name: &str) -> Result<(OrganizationId, Secret), CliError> {
         let mut tx = self.pool.begin().await?;
         let agency = organizations::create(&mut tx, name, organizations::Kind::Agency).await?;
         let scopes: Vec<String> = access::SCOPES.iter().map(|scope| (*scope).to_owned()).collect();
-        let new = NewToken { organization: Some(agency), name: "demo", scopes: &scopes, days: 1, created_by: None };
+        let new =
+            NewToken { organization: Some(agency), name: "demo", scopes: &scopes, days: 1, created_by: None };
         let (_, token) = access::create(&mut tx, &new).await?;
         tx.commit().await?;
         Ok((agency, token))
     }
 
-    /// Makes a creator of the agency and connects a channel, whose access token has just ended.
-    pub async fn creator(
+    /// Makes a creator of the agency, and connects a channel, whose access token has just ended.
+    pub(crate) async fn creator(
         &self,
         agency: OrganizationId,
         name: &str,
         channel_id: &str,
         refresh_token: &str,
-    ) -> Result<Creator, CliError> {
+    ) -> Result<ConnectionId, CliError> {
         let mut tx = self.pool.begin().await?;
         let email = format!("{}@example.test", name.to_lowercase());
         let new = users::NewUser { email: &email, full_name: Some(name), organization: Some(agency) };
         let user = users::create(&mut tx, new).await?;
         memberships::grant(&mut tx, user, agency, memberships::Role::Member).await?;
-        balances::open(&mut tx, user).await?;
+        balances::open(&mut tx, user).await.map_err(greenroom_youtube::Error::from)?;
         let new = NewConnection {
             user,
             channel_id: channel_id.to_owned(),
@@ -98,8 +105,18 @@ impl Stage {
             refresh_token: Some(Secret::from(refresh_token)),
             expires_at: Some(Clock::system().now()),
         };
-        let connection = youtube::connect(&mut tx, &self.house.vault, new).await?;
+        let connection = youtube::connect(&mut tx, &self.house.vault, new)
+            .await
+            .map_err(|error| CliError::Failed(error.to_string()))?;
         tx.commit().await?;
-        Ok(Creator { user, connection })
+        Ok(connection)
+    }
+}
+
+/// Shows only what goes wrong beside a stage, unless somebody has asked for more.
+fn quiet(config: Config) -> Result<Config, CliError> {
+    match std::env::var_os("GREENROOM__LOG__FILTER") {
+        Some(_) => Ok(config),
+        None => Ok(config.with([("log.filter", "warn".to_owned())])?),
     }
 }

@@ -20,9 +20,9 @@ type FindSecret = dyn Fn(&str) -> Result<Option<SecretString>, BootError> + Send
 pub struct Terminal {
     /// Whether the answer is one JSON document.
     pub json: bool,
-    input: Box<dyn Read + Send>,
-    out: Box<dyn Write + Send>,
-    err: Box<dyn Write + Send>,
+    input: Box<dyn Read + Send + Sync>,
+    out: Box<dyn Write + Send + Sync>,
+    err: Box<dyn Write + Send + Sync>,
     /// Whether somebody reads standard output, rather than a program.
     out_is_seen: bool,
     /// Whether somebody watches standard error.
@@ -44,6 +44,27 @@ impl Terminal {
             err_is_seen: std::io::stderr().is_terminal(),
             opens_log: true,
             secrets: Box::new(secrets::optional),
+        }
+    }
+
+    /// Returns streams and secrets of a test's own.
+    #[cfg(test)]
+    pub(crate) fn of_test(
+        input: Vec<u8>,
+        out: impl Write + Send + Sync + 'static,
+        err: impl Write + Send + Sync + 'static,
+        out_is_seen: bool,
+        secrets: std::collections::HashMap<String, String>,
+    ) -> Self {
+        Self {
+            json: false,
+            input: Box::new(std::io::Cursor::new(input)),
+            out: Box::new(out),
+            err: Box::new(err),
+            out_is_seen,
+            err_is_seen: false,
+            opens_log: false,
+            secrets: Box::new(move |name| Ok(secrets.get(name).map(|value| value.as_str().into()))),
         }
     }
 

@@ -40,7 +40,7 @@ pub mod testing;
 
 pub use backoff::Backoff;
 pub use context::{Context, Done};
-pub use control::{Cancelled, Filter, JobRow, Page, attempts, cancel, list, retry, show};
+pub use control::{Attempt, Cancelled, Filter, JobRow, Page, attempts, cancel, list, retry, show};
 pub use cron::{Cron, CronError};
 pub use enqueue::{Enqueued, NewJob, enqueue};
 pub use error::{EnqueueError, QueueError};

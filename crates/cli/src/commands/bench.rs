@@ -4,16 +4,17 @@
 //! the sync's. The bare client keeps as many requests in flight, parses what it reads, and stores nothing:
 //! no sync of these pages can be faster.
 
-use std::io::IsTerminal as _;
+use std::fmt::Write as _;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures::stream::{self, TryStreamExt as _};
 use greenroom_queue::Job as _;
 use greenroom_sandbox::{Bucket, Ready, Stats};
 use greenroom_worker::Served;
 use greenroom_youtube::SyncChannel;
+use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -23,8 +24,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::demo::resident_bytes;
-use crate::error::CliError;
 use crate::stage::Stage;
+use crate::{CliError, Terminal};
 
 const DATABASE: &str = "greenroom_bench";
 
@@ -64,14 +65,21 @@ pub(crate) struct Measured {
     peak_resident_bytes: Option<u64>,
 }
 
+/// Measures, and tells the rows.
+pub(super) async fn run(bench: &Bench, terminal: &mut Terminal) -> Result<(), CliError> {
+    let Bench::Sync(args) = bench;
+    let rows = sync(args, &terminal.progress()).await?;
+    terminal.answer(&rows, || table(args, &rows))
+}
+
 /// Runs the benchmark and returns its rows: first sync, the same again, the bare client.
-pub(crate) async fn sync(args: &SyncArgs) -> Result<Vec<Measured>, CliError> {
+async fn sync(args: &SyncArgs, progress: &ProgressBar) -> Result<Vec<Measured>, CliError> {
     let (ready, _sandbox) = spawn_sandbox(args).await?;
     let mut stage = Stage::set(DATABASE, &ready).await?;
     stage.set_in_flight(args.in_flight)?;
     let (agency, _) = stage.agency("Bench").await?;
     let google = &ready.google;
-    let creator = stage.creator(agency, "Bench", &google.channel_id, &google.refresh_token).await?;
+    let connection = stage.creator(agency, "Bench", &google.channel_id, &google.refresh_token).await?;
 
     let stop = CancellationToken::new();
     let served = [Served { queue: SyncChannel::POLICY.queue.to_owned(), slots: Some(1) }];
@@ -79,11 +87,16 @@ pub(crate) async fn sync(args: &SyncArgs) -> Result<Vec<Measured>, CliError> {
     let worker = tokio::spawn(worker.run(stop.clone(), CancellationToken::new()));
     let mut measured = Vec::new();
     for what in ["first sync", "the same again, unchanged"] {
-        measured.push(one_sync(&stage, &ready, creator.connection, what).await?);
+        measured.push(one_sync(&stage, &ready, connection, what, progress).await?);
     }
     stop.cancel();
-    worker.await.map_err(|error| CliError::Failed(error.to_string()))?.map_err(greenroom_worker::StartError::from)?;
+    worker
+        .await
+        .map_err(|error| CliError::Failed(error.to_string()))?
+        .map_err(greenroom_worker::StartError::from)?;
+    progress.set_message("bare client");
     measured.push(bare(&ready, args.in_flight).await?);
+    progress.finish_and_clear();
     stage.pool.close().await;
     Ok(measured)
 }
@@ -93,6 +106,7 @@ async fn one_sync(
     ready: &Ready,
     connection: greenroom_model::ConnectionId,
     what: &'static str,
+    progress: &ProgressBar,
 ) -> Result<Measured, CliError> {
     reset_peak();
     let (begun, calls_before) = (Instant::now(), units(ready).await?);
@@ -100,7 +114,7 @@ async fn one_sync(
     let job = stage.queue.enqueue(&job).await.map_err(greenroom_youtube::Error::from)?;
     loop {
         let row = greenroom_queue::show(&mut *stage.pool.acquire().await?, job.id).await?;
-        note(what, begun);
+        progress.set_message(what);
         match row.status.as_str() {
             "completed" => break,
             "failed" => return Err(CliError::Failed(format!("the sync failed: {:?}", row.error_message))),
@@ -131,7 +145,8 @@ async fn spawn_sandbox(args: &SyncArgs) -> Result<(Ready, Child), CliError> {
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    let output = child.stdout.take().ok_or_else(|| CliError::Failed("the sandbox has no output".to_owned()))?;
+    let output =
+        child.stdout.take().ok_or_else(|| CliError::Failed("the sandbox has no output".to_owned()))?;
     let line = BufReader::new(output).lines().next_line().await?;
     let line = line.ok_or_else(|| CliError::Failed("the sandbox ended before it was ready".to_owned()))?;
     let ready = serde_json::from_str(&line)
@@ -146,9 +161,16 @@ async fn bare(ready: &Ready, in_flight: u16) -> Result<Measured, CliError> {
     let begun = Instant::now();
     let videos = client.channel(&ready.google.channel_id).await?;
     let at_once = usize::from(in_flight);
-    stream::iter(videos.into_iter().map(Ok)).try_for_each_concurrent(at_once, |video| client.video(video, at_once)).await?;
+    stream::iter(videos.into_iter().map(Ok))
+        .try_for_each_concurrent(at_once, |video| client.video(video, at_once))
+        .await?;
     let rows = i64::try_from(client.rows.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
-    Ok(row("bare client, same pages", begun.elapsed().as_secs_f64(), client.calls.load(Ordering::Relaxed), rows))
+    Ok(row(
+        "bare client, same pages",
+        begun.elapsed().as_secs_f64(),
+        client.calls.load(Ordering::Relaxed),
+        rows,
+    ))
 }
 
 struct Bare {
@@ -162,7 +184,12 @@ struct Bare {
 
 impl Bare {
     async fn new(ready: &Ready, in_flight: u16) -> Result<Self, CliError> {
-        let http = reqwest::Client::builder().no_proxy().gzip(true).user_agent("bare (gzip)").build().map_err(lost)?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .gzip(true)
+            .user_agent("bare (gzip)")
+            .build()
+            .map_err(lost)?;
         let google = &ready.google;
         let form = [
             ("grant_type", "refresh_token"),
@@ -195,7 +222,8 @@ impl Bare {
 
     /// Reads the channel and its videos; returns the ids of those with comments.
     async fn channel(&self, id: &str) -> Result<Vec<String>, CliError> {
-        let channel = self.get("channels", &[("part", "id,snippet,statistics,contentDetails"), ("id", id)]).await?;
+        let channel =
+            self.get("channels", &[("part", "id,snippet,statistics,contentDetails"), ("id", id)]).await?;
         let uploads = text(&channel["items"][0]["contentDetails"]["relatedPlaylists"]["uploads"]);
         let (mut with_comments, mut page) = (Vec::new(), String::new());
         loop {
@@ -204,7 +232,8 @@ impl Bare {
                 query.push(("pageToken", &page));
             }
             let items = self.get("playlistItems", &query).await?;
-            let ids: Vec<String> = list(&items["items"]).map(|item| text(&item["contentDetails"]["videoId"])).collect();
+            let ids: Vec<String> =
+                list(&items["items"]).map(|item| text(&item["contentDetails"]["videoId"])).collect();
             let parts = [("part", "id,snippet,contentDetails,statistics"), ("id", &ids.join(","))];
             let videos = self.get("videos", &parts).await?;
             for video in list(&videos["items"]) {
@@ -243,7 +272,9 @@ impl Bare {
                     cut.push(text(&thread["id"]));
                 }
             }
-            stream::iter(cut.into_iter().map(Ok)).try_for_each_concurrent(at_once, |id| self.replies(id)).await?;
+            stream::iter(cut.into_iter().map(Ok))
+                .try_for_each_concurrent(at_once, |id| self.replies(id))
+                .await?;
             page = text(&threads["nextPageToken"]);
             if page.is_empty() {
                 return Ok(());
@@ -303,25 +334,29 @@ fn peak_bytes() -> Option<u64> {
     kib.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024).or_else(resident_bytes)
 }
 
-#[expect(clippy::print_stderr, reason = "progress for a person; standard output is for the table")]
-fn note(what: &str, begun: Instant) {
-    if std::io::stderr().is_terminal() {
-        eprint!("\r{what}: {:.0} s ", begun.elapsed().as_secs_f64());
-    }
-}
-
 /// Writes the rows as a table for a person.
 pub(crate) fn table(args: &SyncArgs, rows: &[Measured]) -> String {
     let mut text = format!(
         "{} videos, {} comments, {} ms of latency, {} requests in flight\n\n{:<28}{:>9}{:>11}{:>10}{:>10}{:>11}\n",
-        args.videos, args.comments, args.latency_ms, args.in_flight, "", "seconds", "API calls", "rows", "rows/s", "peak MB"
+        args.videos,
+        args.comments,
+        args.latency_ms,
+        args.in_flight,
+        "",
+        "seconds",
+        "API calls",
+        "rows",
+        "rows/s",
+        "peak MB"
     );
     for row in rows {
-        let peak = row.peak_resident_bytes.map_or_else(|| "?".to_owned(), |bytes| (bytes / 1_000_000).to_string());
-        text.push_str(&format!(
-            "{:<28}{:>9.1}{:>11}{:>10}{:>10.0}{:>11}\n",
+        let peak =
+            row.peak_resident_bytes.map_or_else(|| "?".to_owned(), |bytes| (bytes / 1_000_000).to_string());
+        let _ = writeln!(
+            text,
+            "{:<28}{:>9.1}{:>11}{:>10}{:>10.0}{:>11}",
             row.what, row.secs, row.api_calls, row.rows, row.rows_per_sec, peak
-        ));
+        );
     }
     text
 }

@@ -5,12 +5,12 @@
 //! numbers of the database are held against those of the outside world.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use greenroom_boot::signals;
-use greenroom_model::Clock;
+use greenroom_model::{Clock, ConnectionId};
 use greenroom_sandbox::{Bucket, Running, Sandbox};
 use greenroom_vault::Secret;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,9 +19,9 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::error::CliError;
 use crate::processes::Processes;
-use crate::stage::{Creator, Stage};
+use crate::stage::Stage;
+use crate::{CliError, Terminal};
 
 const DATABASE: &str = "greenroom_demo";
 /// How long the demo waits for its jobs before it says that something is wrong.
@@ -50,13 +50,21 @@ pub(crate) struct Account {
     disagreements: Vec<String>,
     secs: f64,
     jobs: BTreeMap<String, BTreeMap<String, i64>>,
-    rows: BTreeMap<&'static str, i64>,
+    rows: Rows,
     runs: BTreeMap<String, i64>,
     credits: Credits,
     quota_units: i64,
     api_calls: BTreeMap<String, u64>,
     resident_bytes: Option<u64>,
     look_next: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Rows {
+    youtube_videos: i64,
+    youtube_comments: i64,
+    /// Of the comments, those that answer one.
+    replies: i64,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,8 +76,19 @@ struct Credits {
     reserved: String,
 }
 
-/// Plays the demo and returns its account.
-pub(crate) async fn play(args: &Args) -> Result<Account, CliError> {
+/// Plays the demo and tells its account.
+pub(super) async fn run(args: &Args, terminal: &mut Terminal) -> Result<(), CliError> {
+    let account = play(args, terminal).await?;
+    terminal.answer(&account, || describe(&account))?;
+    match account.disagreements.first() {
+        None => Ok(()),
+        Some(first) => {
+            Err(CliError::Failed(format!("the account does not agree with the outside world: {first}")))
+        }
+    }
+}
+
+async fn play(args: &Args, terminal: &mut Terminal) -> Result<Account, CliError> {
     let begun = Instant::now();
     let signals = signals::shutdown()?;
     let sandbox = Sandbox::start(greenroom_sandbox::Settings {
@@ -83,25 +102,26 @@ pub(crate) async fn play(args: &Args) -> Result<Account, CliError> {
     let ready = sandbox.ready();
     let stage = Stage::set(DATABASE, &ready).await?;
     let (agency, token) = stage.agency("Backstage Talent").await?;
-    let mut creators = Vec::new();
+    let mut connections = Vec::new();
     for (name, channel) in ["Ada", "Grace"].iter().zip(&ready.google.channels) {
-        creators.push(stage.creator(agency, name, &channel.channel_id, &channel.refresh_token).await?);
+        connections.push(stage.creator(agency, name, &channel.channel_id, &channel.refresh_token).await?);
     }
 
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let mut house = Processes::start(&stage.config, &stage.queue, &stage.house, listener, &signals).await?;
+    let mut house = Processes::start(&stage.config, &stage.queue, &stage.house, listener, &signals)?;
     let api_url = house.api_url.clone();
+    let bar = progress_bar(terminal, rows_there_are(&sandbox));
     let played = tokio::select! {
-        played = scenes(&stage, &api_url, &sandbox, &creators, &token) => played,
+        played = scenes(&stage, &api_url, &connections, &token, &bar) => played,
         ended = house.first_end() => ended,
         () = signals.requested.cancelled() => Err(CliError::Interrupted),
     };
     let account = match played {
-        Ok(()) => Ok(account(&stage, &sandbox, begun.elapsed(), &api_url).await?),
+        Ok(()) => Ok(account(&stage, &sandbox, begun.elapsed()).await?),
         Err(error) => Err(error),
     };
-    if let (Ok(account), true) = (&account, args.stay) {
-        announce(account, &stage, &api_url, &token);
+    if account.is_ok() && args.stay {
+        announce(terminal, &stage, &api_url, &token);
         signals.requested.cancelled().await;
     }
     house.stop().await?;
@@ -109,27 +129,30 @@ pub(crate) async fn play(args: &Args) -> Result<Account, CliError> {
     account
 }
 
+fn rows_there_are(sandbox: &Running) -> u64 {
+    sandbox.totals().iter().map(|t| u64::from(t.readable_videos) + t.threads + t.replies).sum()
+}
+
 async fn scenes(
     stage: &Stage,
     api_url: &str,
-    sandbox: &Running,
-    creators: &[Creator],
+    connections: &[ConnectionId],
     token: &Secret,
+    bar: &ProgressBar,
 ) -> Result<(), CliError> {
-    let totals: u64 = sandbox.totals().iter().map(|t| u64::from(t.readable_videos) + t.threads + t.replies).sum();
-    let bar = progress_bar(totals);
-
     bar.set_message("Ada asks for a sync over the API");
-    let job = request(api_url, token, &creators[0]).await?;
+    let job = request(api_url, token, connections[0]).await?;
     // Everything else comes by schedule: its next tick is put at now, as if its time had come.
-    sqlx::query!("update greenroom.schedules set next_fire_at = greenroom.now()").execute(&stage.pool).await?;
+    sqlx::query!("update greenroom.schedules set next_fire_at = greenroom.now()")
+        .execute(&stage.pool)
+        .await?;
 
     let begun = Instant::now();
     loop {
         let (rows, open) = progress(&stage.pool).await?;
         bar.set_position(rows.unsigned_abs());
         bar.set_message(if open > 0 { "syncing both channels" } else { "done" });
-        if open == 0 && all_synced(&stage.pool, creators.len()).await? {
+        if open == 0 && all_synced(&stage.pool, connections.len()).await? {
             break;
         }
         if begun.elapsed() > PATIENCE {
@@ -141,7 +164,9 @@ async fn scenes(
     let answer = get(&format!("{api_url}{job}"), token).await?;
     match answer.status.as_str() {
         "completed" => Ok(()),
-        status => Err(CliError::Failed(format!("the requested sync is {status}: {:?}", answer.error_message))),
+        status => {
+            Err(CliError::Failed(format!("the requested sync is {status}: {:?}", answer.error_message)))
+        }
     }
 }
 
@@ -153,8 +178,8 @@ struct JobDocument {
 }
 
 /// Asks the API for a sync, as a platform engineer would; returns the path of the job.
-async fn request(api_url: &str, token: &Secret, creator: &Creator) -> Result<String, CliError> {
-    let url = format!("{api_url}/v1/youtube/connections/{}/sync", creator.connection);
+async fn request(api_url: &str, token: &Secret, connection: ConnectionId) -> Result<String, CliError> {
+    let url = format!("{api_url}/v1/youtube/connections/{connection}/sync");
     let answer = http()?.post(url).bearer_auth(token.expose()).send().await.map_err(unreachable)?;
     let status = answer.status();
     let location = answer.headers().get("location").and_then(|path| path.to_str().ok()).map(str::to_owned);
@@ -189,17 +214,21 @@ async fn progress(pool: &PgPool) -> Result<(i64, i64), CliError> {
 }
 
 async fn all_synced(pool: &PgPool, connections: usize) -> Result<bool, CliError> {
-    let synced =
-        sqlx::query_scalar!(r#"select count(*) as "n!" from youtube_connections where last_synced_at is not null"#)
-            .fetch_one(pool)
-            .await?;
+    let synced = sqlx::query_scalar!(
+        r#"select count(*) as "n!" from youtube_connections where last_synced_at is not null"#
+    )
+    .fetch_one(pool)
+    .await?;
     Ok(usize::try_from(synced).is_ok_and(|synced| synced >= connections))
 }
 
-async fn account(stage: &Stage, sandbox: &Running, elapsed: Duration, api_url: &str) -> Result<Account, CliError> {
+async fn account(stage: &Stage, sandbox: &Running, elapsed: Duration) -> Result<Account, CliError> {
     let pool = &stage.pool;
     let mut jobs: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
-    for row in sqlx::query!(r#"select job_type, status, count(*) as "n!" from background_jobs group by 1, 2"#).fetch_all(pool).await? {
+    for row in sqlx::query!(r#"select job_type, status, count(*) as "n!" from background_jobs group by 1, 2"#)
+        .fetch_all(pool)
+        .await?
+    {
         jobs.entry(row.job_type).or_default().insert(row.status, row.n);
     }
     let rows = sqlx::query!(
@@ -210,12 +239,13 @@ async fn account(stage: &Stage, sandbox: &Running, elapsed: Duration, api_url: &
     )
     .fetch_one(pool)
     .await?;
-    let runs: BTreeMap<String, i64> = sqlx::query!(r#"select status, count(*) as "n!" from sync_logs group by 1"#)
-        .fetch_all(pool)
-        .await?
-        .into_iter()
-        .map(|row| (row.status, row.n))
-        .collect();
+    let runs: BTreeMap<String, i64> =
+        sqlx::query!(r#"select status, count(*) as "n!" from sync_logs group by 1"#)
+            .fetch_all(pool)
+            .await?
+            .into_iter()
+            .map(|row| (row.status, row.n))
+            .collect();
     let credits = sqlx::query!(
         r#"select (select count(*) from credit_usage_events) as "events!",
                   (select coalesce(sum(credits_charged), 0)::text from credit_usage_events) as "charged!",
@@ -237,7 +267,11 @@ async fn account(stage: &Stage, sandbox: &Running, elapsed: Duration, api_url: &
     hold("comments", rows.comments, totals.iter().map(|t| t.threads + t.replies).sum());
     hold("units of quota", rows.units, stats.units(Bucket::Default));
     hold("successful runs", runs.get("success").copied().unwrap_or(0), totals.len() as u64);
-    hold("runs that did not succeed", runs.iter().filter(|(status, _)| *status != "success").map(|(_, n)| n).sum(), 0);
+    hold(
+        "runs that did not succeed",
+        runs.iter().filter(|(status, _)| *status != "success").map(|(_, n)| n).sum(),
+        0,
+    );
     hold("usage events", credits.events, totals.len() as u64);
     for (kind, by_status) in &jobs {
         hold(&format!("jobs of {kind} that failed"), by_status.get("failed").copied().unwrap_or(0), 0);
@@ -247,11 +281,7 @@ async fn account(stage: &Stage, sandbox: &Running, elapsed: Duration, api_url: &
         disagreements,
         secs: elapsed.as_secs_f64(),
         jobs,
-        rows: BTreeMap::from([
-            ("youtube_videos", rows.videos),
-            ("youtube_comments", rows.comments),
-            ("of these replies", rows.replies),
-        ]),
+        rows: Rows { youtube_videos: rows.videos, youtube_comments: rows.comments, replies: rows.replies },
         runs,
         credits: Credits {
             events: credits.events,
@@ -263,20 +293,27 @@ async fn account(stage: &Stage, sandbox: &Running, elapsed: Duration, api_url: &
         api_calls: stats
             .calls
             .iter()
-            .filter_map(|(endpoint, calls)| Some((serde_json::to_value(endpoint).ok()?.as_str()?.to_owned(), *calls)))
+            .filter_map(|(endpoint, calls)| {
+                Some((serde_json::to_value(endpoint).ok()?.as_str()?.to_owned(), *calls))
+            })
             .collect(),
         resident_bytes: resident_bytes(),
         look_next: vec![
-            format!("greenroom demo --stay keeps it running; the API then listens as {api_url} does now"),
-            format!("the database {DATABASE} stays until the next demo"),
-            "greenroom jobs list, greenroom sync run CONNECTION on a database of your own".to_owned(),
+            "greenroom demo --stay: the same, kept running, with the API's address, a token and a psql line"
+                .to_owned(),
+            "greenroom up --sandbox: the whole house in one process, on data that stay".to_owned(),
+            "README.md: what runs when, and how to operate it".to_owned(),
         ],
     })
 }
 
 /// Drops the zeros that `numeric` prints behind the last decimal that counts.
 fn plain(number: &str) -> String {
-    if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.').to_owned() } else { number.to_owned() }
+    if number.contains('.') {
+        number.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        number.to_owned()
+    }
 }
 
 /// Returns how much memory this process holds, where the system tells.
@@ -290,7 +327,7 @@ pub(crate) fn resident_bytes() -> Option<u64> {
 pub(crate) fn describe(account: &Account) -> String {
     let mut text = String::new();
     let mut line = |left: &str, right: String| {
-        text.push_str(&format!("  {left:<34} {right}\n"));
+        let _ = writeln!(text, "  {left:<34} {right}");
     };
     line("Status", account.status.to_owned());
     for disagreement in &account.disagreements {
@@ -301,9 +338,11 @@ pub(crate) fn describe(account: &Account) -> String {
         let states: Vec<String> = by_status.iter().map(|(status, n)| format!("{n} {status}")).collect();
         line(kind, states.join(", "));
     }
-    for (table, rows) in &account.rows {
-        line(table, rows.to_string());
-    }
+    line("youtube_videos", account.rows.youtube_videos.to_string());
+    line(
+        "youtube_comments",
+        format!("{}, of these {} replies", account.rows.youtube_comments, account.rows.replies),
+    );
     for (status, runs) in &account.runs {
         line(&format!("sync_logs: {status}"), runs.to_string());
     }
@@ -321,24 +360,25 @@ pub(crate) fn describe(account: &Account) -> String {
     format!("\nWhat happened\n{text}\nWhere to look next\n{}", next.concat())
 }
 
-#[expect(clippy::print_stderr, reason = "the demo stays: standard output is for its account")]
-fn announce(account: &Account, stage: &Stage, api_url: &str, token: &Secret) {
-    eprintln!("{}", describe(account));
-    eprintln!("  API        {api_url}");
-    eprintln!("  Token      {}   (of this demo's database, for a day)", token.expose());
-    eprintln!("  Database   psql '{}'", stage.url);
-    eprintln!("\nCtrl-C stops it.");
+fn announce(terminal: &mut Terminal, stage: &Stage, api_url: &str, token: &Secret) {
+    terminal.note(&format!(
+        "  API        {api_url}\n  Token      {}   (of this demo's database, for a day)\n  Database   psql '{}'\n\nCtrl-C stops it.",
+        token.expose(),
+        stage.url
+    ));
 }
 
-fn progress_bar(total: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
+fn progress_bar(terminal: &Terminal, total: u64) -> ProgressBar {
+    let bar = terminal.progress();
+    bar.set_length(total);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {bar:40} {pos}/{len} rows  {msg}") {
+        bar.set_style(style);
     }
-    let style = ProgressStyle::with_template("{spinner} {bar:40} {pos}/{len} rows  {msg}");
-    ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    bar
 }
 
 /// Ends the drawn world on the day's midnight, so that its comments are recent and a day's demos agree.
 fn midnight(now: DateTime<Utc>) -> DateTime<Utc> {
-    now - TimeDelta::seconds(now.timestamp().rem_euclid(86_400)) - TimeDelta::nanoseconds(i64::from(now.timestamp_subsec_nanos()))
+    now - TimeDelta::seconds(now.timestamp().rem_euclid(86_400))
+        - TimeDelta::nanoseconds(i64::from(now.timestamp_subsec_nanos()))
 }

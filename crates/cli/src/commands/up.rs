@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use greenroom_boot::{Config, SecretString, pool, signals};
+use greenroom_boot::{Config, SecretString, log, pool, signals};
 use greenroom_model::Clock;
 use greenroom_postgres::{Source, Use, find_or_start};
 use greenroom_queue::Queue;
@@ -36,6 +36,7 @@ pub(crate) async fn run(args: &Args) -> Result<(), CliError> {
         server.create_database(DATABASE).await?;
     }
     let config = Config::load()?;
+    log::init(&config.section("log")?)?;
     let url = SecretString::from(source.url(DATABASE));
     let pool = pool::connect(&url, &config.section("database")?, "greenroom-up").await?;
     greenroom_postgres::migrate(&pool.connect_options()).await?;
@@ -56,8 +57,8 @@ pub(crate) async fn run(args: &Args) -> Result<(), CliError> {
         (config, house, None)
     };
     let api: greenroom_api::Settings = config.section("api")?;
-    let listener = TcpListener::bind(api.address(None)?).await?;
-    let mut processes = Processes::start(&config, &Queue::new(pool.clone()), &house, listener, &signals).await?;
+    let listener = TcpListener::bind(api.address(std::env::var("PORT").ok().as_deref())?).await?;
+    let mut processes = Processes::start(&config, &Queue::new(pool.clone()), &house, listener, &signals)?;
     announce(&processes, sandbox.as_ref().map(|sandbox| sandbox.base_url.as_str()), &source);
 
     let ended = tokio::select! {
