@@ -9,6 +9,8 @@ mod kill;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod procfile;
+#[cfg(test)]
 mod raw_sql;
 #[cfg(test)]
 mod schema;

@@ -58,16 +58,7 @@ impl WorkerProcess {
 
     /// Asks it to stop; returns how it ended and how long that took.
     pub(crate) async fn stop(&mut self) -> (ExitStatus, Duration) {
-        let asked = Instant::now();
-        self.send("-TERM");
-        loop {
-            // Not `wait`, which would close its standard input.
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return (status, asked.elapsed());
-            }
-            assert!(asked.elapsed() < Duration::from_secs(30), "it does not stop");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        stop(&mut self.child).await
     }
 
     /// Returns what it has written to standard error.
@@ -92,6 +83,20 @@ impl Drop for WorkerProcess {
 /// Sends a signal to a process of the test's own.
 pub(crate) fn send(process: u32, signal: &str) {
     assert!(Command::new("kill").args([signal, &process.to_string()]).status().unwrap().success());
+}
+
+/// Asks a process to stop; returns how it ended and how long that took.
+pub(crate) async fn stop(child: &mut Child) -> (ExitStatus, Duration) {
+    let asked = Instant::now();
+    send(child.id(), "-TERM");
+    loop {
+        // Not `wait`, which would close its standard input.
+        if let Some(status) = child.try_wait().unwrap() {
+            return (status, asked.elapsed());
+        }
+        assert!(asked.elapsed() < Duration::from_secs(30), "it does not stop");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
