@@ -9,7 +9,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool, Row};
 
 use crate::error::BootError;
 
@@ -59,7 +59,21 @@ pub async fn connect(
     Ok(PgPoolOptions::new()
         .max_connections(settings.max_connections.get())
         .acquire_timeout(patience)
+        // Instead of the pool's own question whether the connection lives, which costs as much.
+        .test_before_acquire(false)
+        .before_acquire(|conn, _| Box::pin(is_outside_a_transaction(conn)))
         .connect_lazy_with(options))
+}
+
+/// Tells whether a connection that lay idle may be used; an error or a no has the pool take another.
+///
+/// In sqlx 0.9.0 a `begin` that is dropped half-way (a job that is interrupted, a client that hangs up)
+/// leaves its connection in a transaction of which sqlx does not know (its issue 4393). Whoever got it
+/// next would see all statements succeed, and nothing of them be committed.
+async fn is_outside_a_transaction(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    // One message: a transaction that began with another one began at another time.
+    let asked = sqlx::raw_sql("select transaction_timestamp() = statement_timestamp()");
+    asked.fetch_one(conn).await?.try_get(0)
 }
 
 #[cfg(test)]
@@ -97,5 +111,27 @@ mod tests {
             assert!(!error.contains("hunter2"), "{error}");
             assert!(error.contains("DATABASE_URL"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_begin_that_was_dropped_half_way_swallows_nothing() {
+        let database = Database::new().await;
+        let one = DatabaseSettings { max_connections: NonZeroU32::MIN, ..settings() };
+        let pool = connect(&database.url().into(), &one, "test").await.unwrap();
+        let mut conn = pool.acquire().await.unwrap();
+        tokio::select! {
+            biased;
+            // Asked once, it has sent BEGIN and waits for the answer.
+            _ = conn.begin() => panic!("it was to be dropped"),
+            () = std::future::ready(()) => {}
+        }
+        drop(conn);
+        sqlx::query("create table kept ()").execute(&pool).await.unwrap();
+        pool.close().await;
+        let kept: bool = sqlx::query_scalar("select to_regclass('kept') is not null")
+            .fetch_one(database.pool())
+            .await
+            .unwrap();
+        assert!(kept);
     }
 }
