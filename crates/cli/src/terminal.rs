@@ -6,11 +6,12 @@
 use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::time::Duration;
 
-use greenroom_boot::{BootError, Config, SecretString, log, pool, secrets};
+use greenroom_boot::{BootError, Config, SecretString, log, pool, secrets, signals};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 use crate::{CliError, Exit};
 
@@ -27,8 +28,8 @@ pub struct Terminal {
     out_is_seen: bool,
     /// Whether somebody watches standard error.
     err_is_seen: bool,
-    /// Whether the log of the process is this command's to open.
-    opens_log: bool,
+    /// Whether the process is this command's own, with its log and its signals.
+    is_process: bool,
     secrets: Box<FindSecret>,
 }
 
@@ -42,7 +43,7 @@ impl Terminal {
             err: Box::new(std::io::stderr()),
             out_is_seen: std::io::stdout().is_terminal(),
             err_is_seen: std::io::stderr().is_terminal(),
-            opens_log: true,
+            is_process: true,
             secrets: Box::new(secrets::optional),
         }
     }
@@ -63,7 +64,7 @@ impl Terminal {
             err: Box::new(err),
             out_is_seen,
             err_is_seen: false,
-            opens_log: false,
+            is_process: false,
             secrets: Box::new(move |name| Ok(secrets.get(name).map(|value| value.as_str().into()))),
         }
     }
@@ -71,10 +72,15 @@ impl Terminal {
     /// Reads the settings and opens the log.
     pub fn config(&self) -> Result<Config, CliError> {
         let config = Config::load()?;
-        if self.opens_log {
+        if self.is_process {
             log::init(&config.section("log")?)?;
         }
         Ok(config)
+    }
+
+    /// Listens for signals from now on; what is returned is cancelled by the first one.
+    pub fn stop(&self) -> Result<CancellationToken, CliError> {
+        if self.is_process { Ok(signals::shutdown()?.requested) } else { Ok(CancellationToken::new()) }
     }
 
     /// Returns a secret that the command cannot do without.

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use greenroom_boot::signals;
 use greenroom_sandbox::{Sandbox, Settings};
 
 use crate::{CliError, Terminal};
@@ -40,7 +39,7 @@ pub(super) async fn run(args: Args, terminal: &mut Terminal) -> Result<(), CliEr
     if args.media.is_some() {
         terminal.note("note: --media has no effect: Instagram is not part of the sandbox yet");
     }
-    let stop = signals::shutdown()?;
+    let stop = terminal.stop()?;
     let settings = Settings {
         listen: address(&args.listen).await?,
         seed: args.seed,
@@ -55,7 +54,7 @@ pub(super) async fn run(args: Args, terminal: &mut Terminal) -> Result<(), CliEr
     })?;
     // One line whoever reads it: programs wait for it.
     terminal.print(&serde_json::to_string(&running.ready())?)?;
-    stop.requested.cancelled().await;
+    stop.cancelled().await;
     Ok(())
 }
 
@@ -101,12 +100,12 @@ mod tests {
     async fn prints_one_line_and_serves_the_world_that_was_asked_for() {
         let args = ["sandbox", "--listen", "localhost:0", "--videos", "7", "--comments", "30", "--seed", "5"];
         let (ready, totals, err) = ask(&args, "/_sandbox/totals").await;
-        let totals: serde_json::Value = serde_json::from_str(&totals).unwrap();
-        assert_eq!(totals[0]["channel_id"], ready.google.channel_id.as_str(), "{totals}");
+        let channel: serde_json::Value = serde_json::from_str(&totals).unwrap();
+        assert_eq!(channel[0]["channel_id"], ready.google.channel_id.as_str(), "{totals}");
         assert!(err.is_empty(), "{err}");
         let (again, totals_again, err) =
             ask(&[&args[..], &["--media", "9"]].concat(), "/_sandbox/totals").await;
-        assert_eq!((again.google, totals_again), (ready.google.clone(), totals.to_string()));
+        assert_eq!((again.google, totals_again), (ready.google.clone(), totals));
         assert!(err.contains("--media has no effect"), "{err}");
         let (other, ..) = ask(&["sandbox", "--seed", "6"], "/_sandbox/totals").await;
         assert_ne!(other.google.channel_id, ready.google.channel_id);

@@ -119,11 +119,16 @@ mod tests {
         assert_eq!((&job["status"], &job["result"]["pages"]), (&"completed".into(), &3.into()));
 
         let again = Call::new(&["sync", "run", &connection]).database(&db).run().await.out;
-        let waiting = tokio::spawn(Call::new(&["sync", "run", &connection, "--wait"]).database(&db).run());
+        let waiting = Call::new(&["sync", "run", &connection, "--wait"]).database(&db);
+        let err = waiting.err.clone();
+        let waiting = tokio::spawn(waiting.run());
+        // Cancelled any earlier, the job would not be open for it to join.
+        while !err.text().contains("is open already") {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
         let cancelled = Call::new(&["jobs", "cancel", again.trim()]).database(&db).run().await;
         assert_eq!(cancelled.code(), 0, "{}", cancelled.err);
         let said = waiting.await.unwrap();
-        // Either it joined the open job and saw it cancelled, or it came later and has a job of its own.
         assert_eq!(said.code(), 1, "{}", said.err);
         assert!(said.err.contains("failed (cancelled)"), "{}", said.err);
     }
