@@ -24,10 +24,11 @@ pub(crate) struct Processes {
 }
 
 impl Processes {
-    /// Starts all of it; a signal stops it too.
+    /// Starts all of it; a signal stops it too. The worker's engine has a pool of its own.
     pub(crate) fn start(
         config: &Config,
         queue: &Queue,
+        engine: &Queue,
         house: &House,
         listener: TcpListener,
         signals: &Shutdown,
@@ -36,7 +37,7 @@ impl Processes {
         let mut tasks = JoinSet::new();
 
         let served = QUEUES.map(|queue| Served { queue: queue.to_owned(), slots: None });
-        let worker = greenroom_worker::worker(config, queue.clone(), house, &served, SLOTS)?;
+        let worker = greenroom_worker::worker(config, engine.clone(), house, &served, SLOTS)?;
         let (gently, at_once) = (stop.clone(), signals.insisted.clone());
         tasks.spawn(async move {
             Ok(worker.run(gently, at_once).await.map_err(greenroom_worker::StartError::from)?)

@@ -1,6 +1,6 @@
 //! Money as integers: credits in millionths, dollars in trillionths.
 //!
-//! One credit is $0.10 of actual cost (specification of credits, B1). The database holds
+//! One credit is $0.10 of actual cost. The database holds
 //! `numeric(20,6)` credits and `numeric(20,12)` dollars; SQL converts at its edge with
 //! `(col * 1000000)::bigint`. Nothing here is ever a float.
 

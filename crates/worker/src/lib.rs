@@ -11,5 +11,7 @@ mod served;
 
 pub use error::StartError;
 pub use house::{House, jobs};
-pub use process::{Args, SchedulerArgs, SchemaArgs, exit, prepare, run_scheduler, run_worker, worker};
+pub use process::{
+    Args, SchedulerArgs, SchemaArgs, engine_pool, exit, prepare, run_scheduler, run_worker, worker,
+};
 pub use served::{Served, UnreadableQueue};

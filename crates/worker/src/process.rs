@@ -1,8 +1,9 @@
 //! What every process of the pool does, from its first line to its last.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use greenroom_boot::{Config, log, pool, secrets, signals};
+use greenroom_boot::{Config, SecretString, log, pool, secrets, signals};
 use greenroom_model::Clock;
 use greenroom_queue::{Queue, Scheduler, Worker};
 use sqlx::PgPool;
@@ -72,6 +73,16 @@ pub async fn prepare(name: &str, schema: SchemaArgs) -> Result<(Config, PgPool),
     Ok((config, pool))
 }
 
+/// Connections that a worker's engine has for itself: one listens, the others claim, settle, renew and sweep.
+const ENGINE_CONNECTIONS: NonZeroU32 = NonZeroU32::new(4).unwrap();
+
+/// Opens a pool for the engine alone, so that handlers at work never keep a lease from being renewed.
+pub async fn engine_pool(config: &Config, url: &SecretString, name: &str) -> Result<PgPool, StartError> {
+    let settings: pool::DatabaseSettings = config.section("database")?;
+    let settings = pool::DatabaseSettings { max_connections: ENGINE_CONNECTIONS, ..settings };
+    Ok(pool::connect(url, &settings, &format!("{name}-engine")).await?)
+}
+
 /// Makes a worker for these queues, from the settings.
 pub fn worker(
     config: &Config,
@@ -100,7 +111,8 @@ pub async fn run_worker(name: &str, own_queues: &[&str], args: Args) -> Result<(
     } else {
         args.queues
     };
-    let worker = worker(&config, Queue::new(pool), &house, &served, args.concurrency)?;
+    let engine = engine_pool(&config, &secrets::required("DATABASE_URL")?, name).await?;
+    let worker = worker(&config, Queue::new(engine), &house, &served, args.concurrency)?;
     worker.run(shutdown.requested, shutdown.insisted).await?;
     info!("Stopped");
     Ok(())

@@ -382,3 +382,20 @@ async fn every_connection_that_is_due_gets_one_sync() {
     let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(syncs)).fetch_one(world.pool()).await.unwrap();
     assert_eq!(count, 1, "it is not due again");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_fails_for_good_is_not_synced_anew_at_every_look() {
+    let world = World::new(5, 20).await;
+    let revoked = Fault::Error { status: 401, reason: "authError".to_owned(), retry_after_secs: None };
+    world.sandbox.inject(Rule { times: None, ..Rule::next(Endpoint::Channels, revoked) });
+    for _ in 0..3 {
+        world.queue.enqueue(&crate::SyncDueChannels {}).await.unwrap();
+        world.drain().await;
+    }
+    assert_eq!(world.accounts().await.0, ["failed"]);
+    world.sandbox.clear_faults();
+    world.db.advance(Duration::from_hours(7)).await;
+    world.queue.enqueue(&crate::SyncDueChannels {}).await.unwrap();
+    world.drain().await;
+    assert_eq!(world.accounts().await.0, ["failed", "success"]);
+}

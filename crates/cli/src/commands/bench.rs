@@ -83,7 +83,7 @@ async fn sync(args: &SyncArgs, progress: &ProgressBar) -> Result<Vec<Measured>, 
 
     let stop = CancellationToken::new();
     let served = [Served { queue: SyncChannel::POLICY.queue.to_owned(), slots: Some(1) }];
-    let worker = greenroom_worker::worker(&stage.config, stage.queue.clone(), &stage.house, &served, 1)?;
+    let worker = greenroom_worker::worker(&stage.config, stage.engine.clone(), &stage.house, &served, 1)?;
     let worker = tokio::spawn(worker.run(stop.clone(), CancellationToken::new()));
     let mut measured = Vec::new();
     for what in ["first sync", "the same again, unchanged"] {

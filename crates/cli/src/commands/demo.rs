@@ -108,7 +108,8 @@ async fn play(args: &Args, terminal: &mut Terminal) -> Result<Account, CliError>
     }
 
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let mut house = Processes::start(&stage.config, &stage.queue, &stage.house, listener, &signals)?;
+    let mut house =
+        Processes::start(&stage.config, &stage.queue, &stage.engine, &stage.house, listener, &signals)?;
     let api_url = house.api_url.clone();
     let bar = progress_bar(terminal, rows_there_are(&sandbox));
     let played = tokio::select! {

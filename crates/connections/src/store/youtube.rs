@@ -148,8 +148,11 @@ pub struct Due {
     pub last_synced_at: Option<DateTime<Utc>>,
 }
 
-/// Returns active connections whose last sync began to be old before `synced_before`, the never synced
-/// first; `after` is the last one of the page before.
+/// Returns active connections that were last synced before `synced_before`, the never synced first; `after`
+/// is the last one of the page before.
+///
+/// One whose sync has failed since then waits as long: what fails for good would otherwise fail anew at
+/// every look.
 pub async fn due_for_sync(
     conn: &mut PgConnection,
     synced_before: DateTime<Utc>,
@@ -159,9 +162,11 @@ pub async fn due_for_sync(
     sqlx::query_as!(
         Due,
         r#"select id as "id: ConnectionId", user_id as "user_id: UserId", last_synced_at
-             from youtube_connections
+             from youtube_connections c
             where connection_status = 'active'
               and (last_synced_at is null or last_synced_at < $1)
+              and not exists (select from sync_logs l
+                               where l.channel_id = c.id and l.started_at >= $1 and l.status = 'failed')
               and ($2::uuid is null
                    -- NULL sorts first, so the pages of the never synced come before all others.
                    or ($3::timestamptz is null and (last_synced_at is not null or id > $2))

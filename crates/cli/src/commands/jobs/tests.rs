@@ -123,7 +123,7 @@ async fn what_is_not_there_or_makes_no_sense_is_told_apart() {
 async fn a_payload_may_come_from_standard_input_and_a_job_be_waited_for() {
     let db = Database::new().await;
     let args = ["jobs", "enqueue", "youtube.sync_channel", "--payload", "-", "--wait", "--json"];
-    let waiting = Call::new(&args).database(&db).input(&payload(ConnectionId::new())).run();
+    let waiting = Call::new(&args).database(&db).input(payload(ConnectionId::new())).run();
     let waiting = tokio::spawn(waiting);
     let id = loop {
         let page = jobs(&db, &["list", "--json"]).await.document();

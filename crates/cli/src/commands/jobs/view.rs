@@ -40,6 +40,7 @@ fn instant(instant: DateTime<Utc>) -> String {
 
 /// An attempt that did not simply succeed.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the document")]
 pub(super) struct Attempt {
     pub(super) attempt: i16,
     pub(super) outcome: String,
@@ -103,6 +104,7 @@ pub(super) const KIND_HEAD: [&str; 7] =
 
 /// A kind and its policy.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the document")]
 pub(super) struct Kind {
     kind: &'static str,
     queue: &'static str,
