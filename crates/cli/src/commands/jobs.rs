@@ -139,7 +139,8 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
             let enqueued = Queue::new(pool.clone()).enqueue_many(&[job]).await?;
             let (id, created) =
                 enqueued.first().map(|job| (job.id, job.created)).ok_or(sqlx::Error::RowNotFound)?;
-            if !created {
+            // A document says so itself, and an error after it stands alone on standard error.
+            if !created && !terminal.json {
                 terminal.note(&format!("note: job {id} with the same unique key is open already"));
             }
             if wait {

@@ -50,7 +50,8 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
     tx.commit().await?;
     queue.wake(std::slice::from_ref(&enqueued));
     let requested = Requested { id: enqueued.id, connection_id: connection, created: enqueued.created };
-    if !requested.created {
+    // A document says so itself, and an error after it stands alone on standard error.
+    if !requested.created && !terminal.json {
         terminal.note(&format!("note: a sync of this connection is open already: job {}", requested.id));
     }
     if wait {
@@ -93,7 +94,8 @@ mod tests {
         let first = Call::new(&args).database(&db).run().await.document();
         assert_eq!((&first["created"], &first["connection_id"]), (&true.into(), &connection.as_str().into()));
         let said = Call::new(&args).database(&db).run().await;
-        let second: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        let second = said.document();
+        assert_eq!(said.err, "");
         assert_eq!((&second["created"], &second["id"]), (&false.into(), &first["id"]));
         let id = first["id"].as_str().unwrap();
         let job = Call::new(&["jobs", "show", id, "--json"]).database(&db).run().await.document();
