@@ -34,9 +34,13 @@ pub async fn sweep(pool: &PgPool, settings: &Settings) -> Result<Swept, QueueErr
 
 async fn sweep_from(pool: &PgPool, settings: &Settings, cursor: &mut i64) -> Result<Swept, QueueError> {
     let (limit, batch) = (settings.statement_timeout(), i64::from(settings.batch));
-    let (promoted, mut queues) =
-        timed(pool, limit, async |conn: &mut PgConnection| promote(conn, batch).await).await?;
-    timed(pool, limit, async |conn: &mut PgConnection| adopt(conn, batch).await).await?;
+    // On one connection: a pool asks the server about each that it lends.
+    let (promoted, mut queues) = timed(pool, limit, async |conn: &mut PgConnection| {
+        let promoted = promote(conn, batch).await?;
+        adopt(conn, batch).await?;
+        Ok(promoted)
+    })
+    .await?;
     let (rescued, of_rescued) =
         timed(pool, limit, async |conn: &mut PgConnection| rescue(conn, batch).await).await?;
     let after = *cursor;
