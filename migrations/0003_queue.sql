@@ -20,15 +20,17 @@ create function greenroom.uuid_v7() returns uuid
 
 -- One key for priority and age: a job one priority lower is as if it had come a minute later, so
 -- nothing starves. Microseconds, because jobs of one bulk insert are told apart by their position.
+-- Stable, as date_part is: declared otherwise it could not be inlined.
 create function greenroom.job_rank(run_at timestamptz, priority smallint) returns bigint
-    language sql immutable parallel safe
-    return (extract(epoch from run_at) * 1000000)::bigint + priority * 60000000::bigint;
+    language sql stable parallel safe
+    return (date_part('epoch', run_at) * 1000000)::bigint + priority * 60000000::bigint;
 
 -- A lane's id is computed and not looked up, so that an enqueue touches no row but its own: a long
--- business transaction that enqueues can then never hold up a lane.
-create function greenroom.lane_id(queue text, key text) returns bigint
+-- business transaction that enqueues can then never hold up a lane. Jobs that draw on different pools
+-- are in different lanes: so a pool that admits nothing holds up its own lanes and no others.
+create function greenroom.lane_id(queue text, pool text, key text) returns bigint
     language sql immutable parallel safe
-    return hashtextextended(queue || chr(31) || key, 0);
+    return hashtextextended(queue || chr(31) || pool || chr(31) || key, 0);
 
 -- Which lane of its queue a job belongs to: the value of its kind's lane field, or one of a few
 -- stripes, picked by the id's random end.
@@ -39,7 +41,7 @@ create function greenroom.lane_key(lane_field text, payload jsonb, id uuid) retu
 
 create table public.background_jobs (
     id uuid primary key default greenroom.uuid_v7(),
-    user_id uuid references public.users on delete cascade,
+    user_id uuid,   -- 0014 lets it refer to the product's users
     job_type text not null,
     status text not null default 'pending',
     payload jsonb not null default '{}',
@@ -50,6 +52,7 @@ create table public.background_jobs (
     created_at timestamptz not null default greenroom.now(),
     updated_at timestamptz not null default greenroom.now(),
     queue text not null,
+    pool text not null default '',
     lane bigint not null,
     priority smallint not null default 5,
     run_at timestamptz not null default greenroom.now(),
@@ -63,8 +66,13 @@ create table public.background_jobs (
     worker_id uuid,
     cancel_requested_at timestamptz,
     failure text,
+    fingerprint bigint,
     progress jsonb,
     checkpoint jsonb,
+    held text,
+    batch uuid,
+    after_batch uuid,
+    trace text,
     constraint status_is_known check (status in ('pending', 'running', 'completed', 'failed')),
     constraint failure_is_known check (failure in ('exhausted', 'discarded', 'cancelled', 'quarantined')),
     constraint priority_in_range check (priority between 0 and 9),
@@ -73,13 +81,26 @@ create table public.background_jobs (
                                     and (lease_token is null) = (leased_until is null)),
     constraint finished_has_time check ((status in ('completed', 'failed')) = (completed_at is not null)),
     constraint failed_has_reason check ((status = 'failed') = (failure is not null)),
+    constraint hold_is_known check (held in ('kind', 'batch')),
+    constraint held_has_no_rank check (held is null or rank is null),
+    constraint held_by_a_batch check (held is distinct from 'batch' or after_batch is not null),
     constraint payload_is_small check (pg_column_size(payload) <= 65536)
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 
 comment on table public.background_jobs is
     'owner: queue. One row a job, from enqueue to the end of its retention; a retry is pending with a later run_at.';
 comment on column public.background_jobs.rank is
-    'Order of the claim: ready time plus priority. NULL while run_at lies ahead; the sweeper promotes.';
+    'Order of the claim: ready time plus priority. NULL while run_at lies ahead or the job is held; the sweeper promotes.';
+comment on column public.background_jobs.pool is
+    'The outside budget it draws on, a row of greenroom.pools; empty where there is none.';
+comment on column public.background_jobs.held is
+    'Why it is set aside although its time may have come: kind (its kind is paused), batch (the jobs of after_batch are not over).';
+comment on column public.background_jobs.batch is 'The batch it belongs to.';
+comment on column public.background_jobs.after_batch is 'The batch whose end it waits for.';
+comment on column public.background_jobs.trace is
+    'The W3C traceparent of whoever enqueued it; each attempt is a new trace that links to it.';
+comment on column public.background_jobs.fingerprint is
+    'Groups failures: the same kind, failed the same way.';
 comment on column public.background_jobs.attempt is
     'Attempts begun that count; a crash, a snooze and a shutdown give theirs back.';
 comment on column public.background_jobs.lease_token is
@@ -92,50 +113,127 @@ create index background_jobs_ready on public.background_jobs (lane, rank)
     where status = 'pending' and rank is not null;
 -- The sweeper promotes what has become due.
 create index background_jobs_due on public.background_jobs (run_at)
-    where status = 'pending' and rank is null;
+    where status = 'pending' and rank is null and held is null;
+-- What is set aside, found again when its kind is resumed or its batch is over.
+create index background_jobs_held on public.background_jobs (held, job_type, id)
+    where status = 'pending' and held is not null;
+-- A batch is over when it has no open job.
+create index background_jobs_batch on public.background_jobs (batch)
+    where status in ('pending', 'running') and batch is not null;
 -- A capped lane counts what it runs.
 create index background_jobs_running on public.background_jobs (lane) where status = 'running';
+-- So does a capped pool.
+create index background_jobs_in_pool on public.background_jobs (pool) where status = 'running' and pool <> '';
 -- The sweeper rescues what nobody renews.
 create index background_jobs_lease on public.background_jobs (leased_until) where status = 'running';
 -- A key is held from the enqueue to the end of the job.
 create unique index background_jobs_unique on public.background_jobs (unique_key)
     where status in ('pending', 'running') and unique_key is not null;
 -- "My jobs", newest first; also what the cascade from users needs.
-create index background_jobs_user on public.background_jobs (user_id, id desc);
+create index background_jobs_user on public.background_jobs (user_id, id desc) where user_id is not null;
 -- "What failed", newest first.
 create index background_jobs_failed on public.background_jobs (id desc) where status = 'failed';
+-- "What failed like this", to be put back a few at a time.
+create index background_jobs_failed_alike on public.background_jobs (fingerprint, id)
+    where status = 'failed' and fingerprint is not null;
+
+create table greenroom.queues (
+    name text primary key,
+    paused boolean not null default false,
+    updated_at timestamptz not null default greenroom.now()
+);
+comment on table greenroom.queues is
+    'owner: queue. What operators decided about a queue; one without a row is simply open.';
 
 create table greenroom.kinds (
     kind text primary key,
     queue text not null,
+    pool text not null default '',
     priority smallint not null,
     max_attempts smallint not null,
     lane_field text,
     lane_cap integer,
+    paused boolean not null default false,
     updated_at timestamptz not null default greenroom.now(),
     constraint lane_cap_is_positive check (lane_cap > 0)
 );
 comment on table greenroom.kinds is
-    'owner: queue. The policy of each kind, written by workers at their start, for inserts by plain SQL.';
+    'owner: queue. The policy of each kind, written by workers at their start, for inserts by plain SQL; and whether operators paused it.';
 
 create table greenroom.lanes (
     id bigint primary key,
     queue text not null,
+    pool text not null default '',
     key text not null,
     cap integer,
     weight real not null default 1,
     vtime double precision not null default 0,
     head bigint not null default 0,
     awake boolean not null default true,
+    overridden boolean not null default false,
+    paused boolean not null default false,
+    failures integer not null default 0,
+    trips integer not null default 0,
+    open_until timestamptz,
+    open_reason text,
     constraint lane_cap_is_positive check (cap > 0),
-    constraint weight_is_positive check (weight > 0)
+    constraint weight_is_positive check (weight > 0),
+    constraint paused_is_asleep check (not (paused and awake))
 ) with (fillfactor = 50);
 comment on table greenroom.lanes is
     'owner: queue. A serial track of a queue: how many may run at once, its fair share, and where its scan begins.';
 comment on column greenroom.lanes.cap is 'Jobs that may run at once; NULL is no limit.';
 comment on column greenroom.lanes.head is 'The rank up to which the lane was emptied: the floor of the next scan.';
 comment on column greenroom.lanes.awake is 'False while the lane has nothing to give; waking is the sweeper''s and the enqueuer''s.';
-create index lanes_fair on greenroom.lanes (queue, vtime, id) where awake;
+comment on column greenroom.lanes.overridden is 'Operators decided its cap; what the policy says is not written any more.';
+comment on column greenroom.lanes.failures is 'Failures in a row that count against its breaker.';
+comment on column greenroom.lanes.open_until is
+    'Its breaker is open: nothing runs until then, and then one job alone, whose outcome closes or reopens it.';
+create index lanes_fair on greenroom.lanes (queue, pool, vtime, id) where awake;
+create index lanes_open on greenroom.lanes (open_until) where open_until is not null;
+
+create table greenroom.pools (
+    name text primary key,
+    cap integer,
+    budget bigint,
+    window_cron text,
+    window_timezone text not null default 'UTC',
+    window_ends_at timestamptz,
+    granted bigint not null default 0,
+    overridden boolean not null default false,
+    paused boolean not null default false,
+    failures integer not null default 0,
+    trips integer not null default 0,
+    open_until timestamptz,
+    open_reason text,
+    probe_until timestamptz,
+    updated_at timestamptz not null default greenroom.now(),
+    constraint pool_has_a_name check (name <> ''),
+    constraint pool_cap_is_positive check (cap > 0),
+    constraint budget_is_not_negative check (budget >= 0),
+    constraint budget_has_a_window check (budget is null or window_cron is not null),
+    constraint granted_within_budget check (granted >= 0 and (budget is null or granted <= budget))
+) with (fillfactor = 50);
+comment on table greenroom.pools is
+    'owner: queue. An outside budget that jobs share: how many run at once, how many units a window, and its breaker.';
+comment on column greenroom.pools.cap is 'Jobs that may run at once, over all workers; NULL is no limit. What runs is counted from the jobs.';
+comment on column greenroom.pools.budget is 'Units that may be spent in a window; NULL is no limit.';
+comment on column greenroom.pools.window_cron is 'When a window ends and the next begins, as a cron expression in window_timezone.';
+comment on column greenroom.pools.granted is
+    'Units of this window that processes hold or have spent; a process that dies leaves its own as spent.';
+comment on column greenroom.pools.overridden is 'Operators decided cap, budget and window; what the code declares is not written any more.';
+comment on column greenroom.pools.open_until is
+    'Its breaker is open: nothing runs until then, and then one job alone, whose outcome closes or reopens it.';
+comment on column greenroom.pools.probe_until is 'A job that probes a half-open pool is under way; after this instant it is given up.';
+
+create table greenroom.unique_periods (
+    unique_key text primary key,
+    job_id uuid not null,
+    until timestamptz not null
+);
+comment on table greenroom.unique_periods is
+    'owner: queue. Keys that stay held for a period, whatever becomes of the job; the sweeper removes what is over.';
+create index unique_periods_until on greenroom.unique_periods (until);
 
 create table greenroom.attempts (
     id bigint generated always as identity primary key,
@@ -143,6 +241,7 @@ create table greenroom.attempts (
     attempt smallint not null,
     outcome text not null,
     error text,
+    fingerprint bigint,
     worker_id uuid,
     started_at timestamptz,
     finished_at timestamptz not null default greenroom.now(),
@@ -177,6 +276,7 @@ create table greenroom.workers (
     pid integer not null,
     version text not null,
     queues text[] not null,
+    queue_slots integer[] not null,
     slots integer not null,
     busy integer not null default 0,
     started_at timestamptz not null default greenroom.now(),
@@ -204,11 +304,12 @@ begin
     select * into policy from greenroom.kinds k where k.kind = new.job_type;
     -- A kind that no worker has declared yet waits, visible, until one does.
     new.queue := coalesce(new.queue, policy.queue, 'unassigned');
+    new.pool := coalesce(policy.pool, '');
     new.max_attempts := coalesce(new.max_attempts, policy.max_attempts, 10);
     new.priority := coalesce(new.priority, policy.priority, 5);
     new.run_at := coalesce(new.run_at, greenroom.now());
-    new.lane := greenroom.lane_id(new.queue, greenroom.lane_key(policy.lane_field, new.payload, new.id));
-    if new.status = 'pending' and new.rank is null and new.run_at <= greenroom.now() then
+    new.lane := greenroom.lane_id(new.queue, new.pool, greenroom.lane_key(policy.lane_field, new.payload, new.id));
+    if new.status = 'pending' and new.rank is null and new.held is null and new.run_at <= greenroom.now() then
         new.rank := greenroom.job_rank(new.run_at, new.priority);
     end if;
     return new;
@@ -221,97 +322,164 @@ create trigger complete_insert before insert on public.background_jobs
 -- never wait for each other in a circle. The update is unconditional on purpose: it waits for a
 -- claim that holds the lane and may just be putting it to sleep from an older snapshot.
 create function greenroom.wake(
-    p_lanes bigint[], p_queues text[], p_keys text[], p_caps integer[], p_ranks bigint[]) returns void
+    p_lanes bigint[], p_queues text[], p_pools text[], p_keys text[], p_caps integer[], p_ranks bigint[]) returns void
     language sql as $$
-    insert into greenroom.lanes as l (id, queue, key, cap, head, vtime, awake)
-    select g.id, g.queue, min(g.key), min(g.cap), min(g.rank),
+    insert into greenroom.lanes as l (id, queue, pool, key, cap, head, vtime, awake)
+    select g.id, g.queue, g.pool, min(g.key), min(g.cap), min(g.rank),
            -- A lane that was away does not come back with a claim to all it missed.
            coalesce((select a.vtime from greenroom.lanes a
-                      where a.queue = g.queue and a.awake order by a.vtime, a.id limit 1), 0),
+                      where a.queue = g.queue and a.pool = g.pool and a.awake order by a.vtime, a.id limit 1), 0),
            true
-      from unnest(p_lanes, p_queues, p_keys, p_caps, p_ranks) as g (id, queue, key, cap, rank)
-     group by g.id, g.queue
+      from unnest(p_lanes, p_queues, p_pools, p_keys, p_caps, p_ranks) as g (id, queue, pool, key, cap, rank)
+     group by g.id, g.queue, g.pool
      order by g.id
     on conflict (id) do update
-       set awake = true,
+       set awake = not l.paused and (l.open_until is null or l.open_until <= greenroom.now()),
            head = least(l.head, excluded.head),
            vtime = case when l.awake then l.vtime else greatest(l.vtime, excluded.vtime) end,
-           cap = coalesce(excluded.cap, l.cap)
+           cap = case when l.overridden then l.cap else coalesce(excluded.cap, l.cap) end
 $$;
 
--- Takes up to p_slots jobs of a queue for one worker. Two statements on purpose: the first locks
--- lanes in fair order; the second has a new snapshot, so what it counts under those locks is exact.
--- In one statement the counts would come from before the locks, and caps would be broken.
-create function greenroom.claim(
-    p_queue text, p_worker uuid, p_slots integer, p_token bigint, p_lease interval)
-    returns setof public.background_jobs
+-- How many more jobs a pool admits for one claim, at most p_slots: none while it is paused, its breaker
+-- is open or its units are spent; one while it is half-open. Where the answer depends on what runs or
+-- probes, the pool's row is locked first, and stays so to the end of the claim.
+create function greenroom.admitted(p_pool text, p_slots integer, inout probe boolean default false, out slots integer)
     language plpgsql as $$
 declare
+    pool greenroom.pools;
+begin
+    slots := p_slots;
+    select * into pool from greenroom.pools where name = p_pool;
+    if not found then
+        return;
+    end if;
+    if pool.cap is not null or pool.open_until is not null then
+        select * into pool from greenroom.pools where name = p_pool for no key update skip locked;
+        if not found then
+            slots := 0;
+            return;
+        end if;
+    end if;
+    if pool.paused or pool.granted >= pool.budget
+       or pool.open_until > greenroom.now() or pool.probe_until > greenroom.now() then
+        slots := 0;
+        return;
+    end if;
+    -- A statement of its own, after the lock: so it sees all that claims before this one took.
+    if pool.cap is not null then
+        slots := least(slots, greatest(0, pool.cap - (
+            select count(*)::integer from (select from public.background_jobs r
+                                            where r.pool = p_pool and r.status = 'running' limit pool.cap) running)));
+    end if;
+    if pool.open_until is not null then
+        probe := true;
+        slots := least(slots, 1);
+    end if;
+end $$;
+
+-- Takes up to p_slots jobs of a queue and pool for one worker. Statements of their own on purpose: the
+-- first locks lanes in fair order; the next has a new snapshot, so what it counts under those locks is
+-- exact. In one statement the counts would come from before the locks, and caps would be broken.
+create function greenroom.claim(
+    p_queue text, p_pool text, p_worker uuid, p_slots integer, p_token bigint, p_lease interval,
+    p_floor double precision default '-infinity')
+    returns table (id uuid, kind text, lane bigint, user_id uuid, payload jsonb, attempt smallint,
+                   max_attempts smallint, checkpoint jsonb, cancel_requested boolean, trace text,
+                   probes text, floor double precision)
+    language plpgsql as $$
+#variable_conflict use_column
+declare
+    wanted integer := p_slots;
+    probing boolean := false;
     awake_lanes integer;
     locked bigint[];
+    lowest double precision;
+    paused_kinds text[];
 begin
-    if p_slots < 1 then
+    if wanted < 1 or exists (select from greenroom.queues q where q.name = p_queue and q.paused) then
         return;
     end if;
     -- Losing a claim in a crash of the server is harmless: its fence is random, so nothing that was
     -- done under it can be recorded, and the job is pending again.
     perform set_config('synchronous_commit', 'off', true);
+    if p_pool <> '' then
+        select a.probe, a.slots into probing, wanted from greenroom.admitted(p_pool, wanted) a;
+        if wanted < 1 then
+            return;
+        end if;
+    end if;
 
-    -- One claimer must leave lanes to the next: of a few lanes it takes half.
+    -- One claimer must leave lanes to the next: of a few lanes it takes half. The floor spares the scan
+    -- the dead entries that lanes leave behind as they move on; the caller lowers it now and then.
     select count(*) into awake_lanes
-      from (select from greenroom.lanes where queue = p_queue and awake limit 32) few;
-    select array_agg(x.id order by x.vtime, x.id) into locked
+      from (select from greenroom.lanes l
+             where l.queue = p_queue and l.pool = p_pool and l.awake and l.vtime >= p_floor limit 32) few;
+    select array_agg(x.id order by x.vtime, x.id), min(x.vtime) into locked, lowest
       from (select l.id, l.vtime from greenroom.lanes l
-             where l.queue = p_queue and l.awake
+             where l.queue = p_queue and l.pool = p_pool and l.awake and l.vtime >= p_floor
              order by l.vtime, l.id
-             limit least(p_slots, case when awake_lanes < 32 then greatest(1, (awake_lanes + 1) / 2) else p_slots end)
+             limit least(wanted, case when awake_lanes < 32 then greatest(1, (awake_lanes + 1) / 2) else wanted end)
                for no key update skip locked) x;
     if locked is null then
         return;
     end if;
+    select coalesce(array_agg(k.kind), '{}') into paused_kinds from greenroom.kinds k where k.paused;
 
     return query
     with open_lanes as materialized (
-        select l.id, l.weight, l.head, l.cap, share.quantum,
-               case when l.cap is null then share.quantum   -- a lane without a cap is not counted
-                    else least(share.quantum, greatest(0, l.cap - (
+        select l.id, l.weight, l.head, limits.cap, l.open_until is not null as half_open, share.quantum,
+               case when limits.cap is null then share.quantum   -- a lane without a cap is not counted
+                    else least(share.quantum, greatest(0, limits.cap - (
                         select count(*)::integer
                           from (select from public.background_jobs r
-                                 where r.lane = l.id and r.status = 'running' limit l.cap) running)))
+                                 where r.lane = l.id and r.status = 'running' limit limits.cap) running)))
                end as free
           from unnest(locked) with ordinality as o (id, position)
           join greenroom.lanes l on l.id = o.id
          cross join lateral (
-               select p_slots / cardinality(locked)
-                    + (o.position <= p_slots % cardinality(locked))::integer as quantum) share
+               select wanted / cardinality(locked)
+                    + (o.position <= wanted % cardinality(locked))::integer as quantum) share
+         cross join lateral (
+               select case when l.open_until is null then l.cap else 1 end as cap) limits
     ), pick as materialized (
-        select o.id as lane, j.id, j.rank
+        select o.id as lane, o.half_open, j.id, j.rank, j.job_type = any (paused_kinds) as set_aside
           from open_lanes o
          cross join lateral (
-               select b.id, b.rank
+               select b.id, b.rank, b.job_type
                  from public.background_jobs b
                 where b.lane = o.id and b.status = 'pending' and b.rank >= o.head   -- the floor of the scan
                 order by b.rank
                 limit o.free
                   for update skip locked) j
     ), taken as (
-        select lane, count(*)::integer as n, max(rank) as top from pick group by lane
+        select lane, count(*)::integer as n, count(*) filter (where not set_aside)::integer as runs, max(rank) as top
+          from pick group by lane
     ), moved as (
         update greenroom.lanes l   -- by key, never by the ctid the lock returned
-           set vtime = l.vtime + coalesce(t.n, 0) / l.weight,
+           set vtime = l.vtime + coalesce(t.runs, 0) / l.weight,
                head = coalesce(t.top, l.head),
                -- Awake while it gave its whole share and may give more.
                awake = o.free = o.quantum and coalesce(t.n, 0) = o.quantum
-                       and (o.cap is null or o.cap > o.free)
+                       and (o.cap is null or o.cap > coalesce(t.runs, 0))
           from open_lanes o
           left join taken t on t.lane = o.id
          where l.id = o.id
+    ), parked as (
+        update public.background_jobs b
+           set rank = null, held = 'kind', updated_at = greenroom.now()
+          from pick p
+         where b.id = p.id and p.set_aside
+    ), probed as (
+        update greenroom.pools set probe_until = greenroom.now() + p_lease
+         where probing and name = p_pool and exists (select from pick where not set_aside)
     )
     update public.background_jobs b
        set status = 'running', attempt = b.attempt + 1, worker_id = p_worker,
            lease_token = p_token, leased_until = greenroom.now() + p_lease,
            started_at = greenroom.now(), updated_at = greenroom.now()
       from pick p
-     where b.id = p.id
-    returning b.*;
+     where b.id = p.id and not p.set_aside
+    returning b.id, b.job_type, b.lane, b.user_id, b.payload, b.attempt, b.max_attempts, b.checkpoint,
+              b.cancel_requested_at is not null, b.trace,
+              case when probing then 'pool' when p.half_open then 'lane' end, lowest;
 end $$;

@@ -18,12 +18,18 @@ pub(crate) struct Claimed {
     pub id: JobId,
     pub kind: String,
     pub queue: String,
+    pub pool: String,
+    pub lane: i64,
     pub user: Option<UserId>,
     pub payload: Box<RawValue>,
     pub attempt: i16,
     pub max_attempts: i16,
     pub checkpoint: Option<serde_json::Value>,
     pub cancel_requested: bool,
+    /// The traceparent of whoever enqueued it.
+    pub trace: Option<String>,
+    /// Whether it runs alone to try a half-open breaker.
+    pub probes: Option<Scope>,
     /// The fence: a statement that carries another token changes nothing.
     pub token: i64,
     /// When the lease ends, on this process's own monotonic clock: never later than the database's.
@@ -52,10 +58,18 @@ pub(crate) fn interval(duration: Duration) -> PgInterval {
     PgInterval { months: 0, days: 0, microseconds }
 }
 
-/// Takes up to `slots` jobs of a queue. Which ones, and why in two statements: `greenroom.claim`.
+/// What a breaker stands before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Lane,
+    Pool,
+}
+
+/// Takes up to `slots` jobs of a queue that draw on a pool. Which ones, and why in two statements: `greenroom.claim`.
 pub(crate) async fn claim(
     conn: &mut PgConnection,
     queue: &str,
+    pool: &str,
     worker: Uuid,
     slots: u32,
     lease: Duration,
@@ -65,12 +79,13 @@ pub(crate) async fn claim(
     let lease_ends = Instant::now() + lease;
     let rows = sqlx::query!(
         r#"
-        select id as "id!: JobId", job_type as "kind!", queue as "queue!", user_id as "user: UserId",
+        select id as "id!: JobId", kind as "kind!", lane as "lane!", user_id as "user: UserId",
                payload as "payload!: Json<Box<RawValue>>", attempt as "attempt!", max_attempts as "max_attempts!",
-               checkpoint, cancel_requested_at is not null as "cancel_requested!"
-          from greenroom.claim($1, $2, $3, $4, $5)
+               checkpoint, cancel_requested as "cancel_requested!", trace, probes
+          from greenroom.claim($1, $2, $3, $4, $5, $6)
         "#,
         queue,
+        pool,
         worker,
         i32::try_from(slots).unwrap_or(i32::MAX),
         token,
@@ -83,13 +98,17 @@ pub(crate) async fn claim(
         .map(|row| Claimed {
             id: row.id,
             kind: row.kind,
-            queue: row.queue,
+            queue: queue.to_owned(),
+            pool: pool.to_owned(),
+            lane: row.lane,
             user: row.user,
             payload: row.payload.0,
             attempt: row.attempt,
             max_attempts: row.max_attempts,
             checkpoint: row.checkpoint,
             cancel_requested: row.cancel_requested,
+            trace: row.trace,
+            probes: row.probes.map(|scope| if scope == "pool" { Scope::Pool } else { Scope::Lane }),
             token,
             lease_ends,
         })

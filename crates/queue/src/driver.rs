@@ -178,7 +178,7 @@ impl Driver {
             if slots == 0 {
                 continue;
             }
-            match self.claim_from(&served.name, slots).await {
+            match self.claim_from(&served.name, "", slots).await {
                 Ok(jobs) => {
                     got += jobs.len();
                     for job in jobs {
@@ -191,13 +191,13 @@ impl Driver {
         got
     }
 
-    async fn claim_from(&self, queue: &str, slots: u32) -> Result<Vec<Claimed>, QueueError> {
+    async fn claim_from(&self, queue: &str, pool: &str, slots: u32) -> Result<Vec<Claimed>, QueueError> {
         let (worker, lease) = (self.worker, self.settings.lease());
         let once = || {
             timed(
                 self.queue.pool(),
                 self.settings.statement_timeout(),
-                async |conn: &mut sqlx::PgConnection| claim(conn, queue, worker, slots, lease).await,
+                async |conn: &mut sqlx::PgConnection| claim(conn, queue, pool, worker, slots, lease).await,
             )
         };
         // A connection that broke while it lay idle costs one more try, not a poll interval.

@@ -26,6 +26,7 @@ pub struct NewJob {
     kind: &'static str,
     payload: Value,
     queue: &'static str,
+    pool: &'static str,
     lane_key: String,
     lane_cap: Option<i32>,
     priority: i16,
@@ -56,6 +57,7 @@ impl NewJob {
             kind: J::KIND,
             payload,
             queue: J::POLICY.queue,
+            pool: J::POLICY.pool,
             lane_key,
             lane_cap,
             priority: i16::from(J::POLICY.priority),
@@ -116,6 +118,7 @@ pub struct Enqueued {
 pub(crate) struct WakeLane {
     pub id: i64,
     pub queue: String,
+    pub pool: String,
     pub key: String,
     pub cap: Option<i32>,
     pub rank: i64,
@@ -180,15 +183,15 @@ async fn insert(
         r#"
         -- Jobs of one statement share an instant, so their position tells their order in the lane.
         insert into background_jobs
-               (id, user_id, job_type, payload, queue, lane, priority, max_attempts, unique_key, run_at, rank)
-        select g.id, g.user_id, g.kind, g.payload, g.queue, greenroom.lane_id(g.queue, g.lane_key),
+               (id, user_id, job_type, payload, queue, pool, lane, priority, max_attempts, unique_key, run_at, rank)
+        select g.id, g.user_id, g.kind, g.payload, g.queue, g.pool, greenroom.lane_id(g.queue, g.pool, g.lane_key),
                g.priority, g.max_attempts, g.unique_key, coalesce(g.run_at, t.instant),
                case when g.run_at is null or g.run_at <= t.instant
                     then greenroom.job_rank(coalesce(g.run_at, t.instant), g.priority) + g.position end
           from (select greenroom.now() as instant) t
          cross join unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::text[], $6::text[],
-                           $7::int2[], $8::int2[], $9::text[], $10::timestamptz[]) with ordinality
-               as g (id, user_id, kind, payload, queue, lane_key, priority, max_attempts, unique_key, run_at, position)
+                           $7::int2[], $8::int2[], $9::text[], $10::timestamptz[], $11::text[]) with ordinality
+               as g (id, user_id, kind, payload, queue, lane_key, priority, max_attempts, unique_key, run_at, pool, position)
         on conflict (unique_key) where status in ('pending', 'running') and unique_key is not null do nothing
         returning id as "id: JobId", lane, rank
         "#,
@@ -202,6 +205,7 @@ async fn insert(
         &jobs.iter().map(|j| j.max_attempts).collect::<Vec<_>>(),
         &jobs.iter().map(|j| j.unique_key.clone()).collect::<Vec<_>>() as &[Option<String>],
         &jobs.iter().map(|j| j.run_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
+        &jobs.iter().map(|j| j.pool.to_owned()).collect::<Vec<_>>(),
     )
     .fetch_all(conn)
     .await?;
@@ -212,6 +216,7 @@ async fn insert(
         let lane = job.zip(row.rank).map(|(job, rank)| WakeLane {
             id: row.lane,
             queue: job.queue.to_owned(),
+            pool: job.pool.to_owned(),
             key: job.lane_key.clone(),
             cap: job.lane_cap,
             rank,

@@ -52,6 +52,8 @@ pub struct Policy {
     pub backoff: Backoff,
     /// Which jobs are held back by each other.
     pub lane: Lane,
+    /// The outside budget it draws on; empty where there is none.
+    pub pool: &'static str,
     /// When the scheduler enqueues it by itself: five or six fields, UTC.
     pub cron: Option<&'static str>,
 }
@@ -66,6 +68,7 @@ impl Policy {
             priority: 5,
             backoff: Backoff::DEFAULT,
             lane: Lane::Shared,
+            pool: "",
             cron: None,
         }
     }
@@ -99,6 +102,12 @@ impl Policy {
     pub const fn lane(mut self, field: &'static str, cap: u16) -> Self {
         assert!(cap > 0, "a lane that runs nothing blocks for ever");
         self.lane = Lane::Keyed { field, cap };
+        self
+    }
+
+    /// Draws on an outside budget that is shared by name, over kinds and queues.
+    pub const fn pool(mut self, name: &'static str) -> Self {
+        self.pool = name;
         self
     }
 

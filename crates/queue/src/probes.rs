@@ -391,11 +391,11 @@ async fn a_zombie_changes_nothing() {
     let job = house.queue.enqueue(&does(Does::Nothing)).await.unwrap().id;
     let mut conn = house.pool().acquire().await.unwrap();
     let lease = Duration::from_mins(1);
-    let zombie = crate::claim::claim(&mut conn, "probes", uuid::Uuid::nil(), 1, lease).await;
+    let zombie = crate::claim::claim(&mut conn, "probes", "", uuid::Uuid::nil(), 1, lease).await;
     let zombie = Arc::new(until_claimed(zombie.unwrap(), &mut conn).await);
     house.db.advance(Duration::from_secs(61)).await;
     assert_eq!(sweep(house.pool(), &quick()).await.unwrap().rescued, 1);
-    let heir = crate::claim::claim(&mut conn, "probes", uuid::Uuid::max(), 1, lease).await.unwrap();
+    let heir = crate::claim::claim(&mut conn, "probes", "", uuid::Uuid::max(), 1, lease).await.unwrap();
     assert_eq!(heir[0].id, job);
 
     let (_keep, interrupt) = tokio::sync::watch::channel(None);
@@ -424,7 +424,7 @@ async fn until_claimed(
     while claimed.is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let lease = Duration::from_mins(1);
-        claimed = crate::claim::claim(conn, "probes", uuid::Uuid::nil(), 1, lease).await.unwrap();
+        claimed = crate::claim::claim(conn, "probes", "", uuid::Uuid::nil(), 1, lease).await.unwrap();
     }
     claimed.remove(0)
 }
@@ -697,10 +697,12 @@ async fn a_claim_in_one_statement_breaks_the_cap_that_ours_keeps() {
     tokio::time::sleep(Duration::from_millis(150)).await;
     let mut conn = house.pool().acquire().await.unwrap();
     let lease = Duration::from_mins(1);
-    let first = crate::claim::claim(&mut conn, "probes", uuid::Uuid::nil(), 5, lease).await.unwrap().len();
+    let first =
+        crate::claim::claim(&mut conn, "probes", "", uuid::Uuid::nil(), 5, lease).await.unwrap().len();
     // Ours put the lane to sleep; what wakes it must not make ours break the cap either.
     sqlx::query("update greenroom.lanes set awake = true").execute(&mut *conn).await.unwrap();
-    let second = crate::claim::claim(&mut conn, "probes", uuid::Uuid::nil(), 5, lease).await.unwrap().len();
+    let second =
+        crate::claim::claim(&mut conn, "probes", "", uuid::Uuid::nil(), 5, lease).await.unwrap().len();
     assert_eq!((first, second), (1, 0), "ours keeps the cap of 1");
     sqlx::query("update greenroom.lanes set awake = true").execute(&mut *conn).await.unwrap();
     assert_eq!(wrong.await.unwrap(), 1, "the wrong form runs a second job in a lane with a cap of 1");

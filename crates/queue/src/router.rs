@@ -125,14 +125,16 @@ impl Jobs {
         let (fields, caps): (Vec<Option<String>>, Vec<Option<i32>>) = kinds.iter().map(lane).unzip();
         sqlx::query!(
             r#"
-            insert into greenroom.kinds as k (kind, queue, priority, max_attempts, lane_field, lane_cap)
-            select * from unnest($1::text[], $2::text[], $3::int2[], $4::int2[], $5::text[], $6::int4[]) as g
+            insert into greenroom.kinds as k (kind, queue, priority, max_attempts, lane_field, lane_cap, pool)
+            select * from unnest($1::text[], $2::text[], $3::int2[], $4::int2[], $5::text[], $6::int4[], $7::text[]) as g
              order by 1   -- so that processes that start together do not wait for each other in a circle
             on conflict (kind) do update
                set queue = excluded.queue, priority = excluded.priority, max_attempts = excluded.max_attempts,
-                   lane_field = excluded.lane_field, lane_cap = excluded.lane_cap, updated_at = greenroom.now()
-             where (k.queue, k.priority, k.max_attempts, k.lane_field, k.lane_cap) is distinct from
-                   (excluded.queue, excluded.priority, excluded.max_attempts, excluded.lane_field, excluded.lane_cap)
+                   lane_field = excluded.lane_field, lane_cap = excluded.lane_cap,
+                   pool = excluded.pool, updated_at = greenroom.now()
+             where (k.queue, k.priority, k.max_attempts, k.lane_field, k.lane_cap, k.pool) is distinct from
+                   (excluded.queue, excluded.priority, excluded.max_attempts, excluded.lane_field, excluded.lane_cap,
+                    excluded.pool)
             "#,
             &kinds.iter().map(|k| k.kind.to_owned()).collect::<Vec<_>>(),
             &kinds.iter().map(|k| k.policy.queue.to_owned()).collect::<Vec<_>>(),
@@ -140,6 +142,7 @@ impl Jobs {
             &kinds.iter().map(|k| i16::try_from(k.policy.max_attempts).unwrap_or(i16::MAX)).collect::<Vec<_>>(),
             &fields as &[Option<String>],
             &caps as &[Option<i32>],
+            &kinds.iter().map(|k| k.policy.pool.to_owned()).collect::<Vec<_>>(),
         )
         .execute(pool)
         .await?;

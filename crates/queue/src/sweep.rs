@@ -62,19 +62,19 @@ async fn promote(conn: &mut PgConnection, batch: i64) -> Result<(u64, Vec<String
         r#"
         with due as (
             select id from background_jobs
-             where status = 'pending' and rank is null and run_at <= greenroom.now()
+             where status = 'pending' and rank is null and held is null and run_at <= greenroom.now()
              order by run_at limit $1 for update skip locked
         ), promoted as (
             update background_jobs b set rank = greenroom.job_rank(b.run_at, b.priority)
               from due where b.id = due.id
-            returning b.id, b.lane, b.queue, b.rank, b.job_type, b.payload
+            returning b.id, b.lane, b.queue, b.pool, b.rank, b.job_type, b.payload
         ), named as (
-            select p.lane, p.queue, p.rank, k.lane_cap,
+            select p.lane, p.queue, p.pool, p.rank, k.lane_cap,
                    greenroom.lane_key(k.lane_field, p.payload, p.id) as key
               from promoted p left join greenroom.kinds k on k.kind = p.job_type
         )
         select count(*) as "count!", coalesce(array_agg(distinct queue), '{}') as "queues!",
-               greenroom.wake(array_agg(lane), array_agg(queue), array_agg(key), array_agg(lane_cap), array_agg(rank))
+               greenroom.wake(array_agg(lane), array_agg(queue), array_agg(pool), array_agg(key), array_agg(lane_cap), array_agg(rank))
           from named
         "#,
         batch
@@ -89,16 +89,16 @@ async fn adopt(conn: &mut PgConnection, batch: i64) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
         with orphans as (
-            select b.id, k.kind, k.queue, k.max_attempts, k.priority,
-                   greenroom.lane_id(k.queue, greenroom.lane_key(k.lane_field, b.payload, b.id)) as lane
+            select b.id, k.kind, k.queue, k.pool, k.max_attempts, k.priority,
+                   greenroom.lane_id(k.queue, k.pool, greenroom.lane_key(k.lane_field, b.payload, b.id)) as lane
               from background_jobs b join greenroom.kinds k on k.kind = b.job_type
              where b.status = 'pending' and b.rank is not null
                -- Found by their lanes, which the claim's index has.
-               and b.lane in (select greenroom.lane_id('unassigned', 'stripe:' || n) from generate_series(0, 7) n)
+               and b.lane in (select greenroom.lane_id('unassigned', '', 'stripe:' || n) from generate_series(0, 7) n)
              limit $1 for update of b skip locked
         )
         update background_jobs b
-           set queue = o.queue, lane = o.lane, max_attempts = o.max_attempts, priority = o.priority,
+           set queue = o.queue, pool = o.pool, lane = o.lane, max_attempts = o.max_attempts, priority = o.priority,
                rank = greenroom.job_rank(b.run_at, o.priority), updated_at = greenroom.now()
           from orphans o where b.id = o.id
         "#,
@@ -132,18 +132,18 @@ async fn rescue(conn: &mut PgConnection, batch: i64) -> Result<(u64, Vec<String>
                        else 'its worker died or lost its lease' end,
                    lease_token = null, leased_until = null, updated_at = greenroom.now()
               from expired where b.id = expired.id
-            returning b.id, b.lane, b.queue, b.rank, b.attempt, b.job_type, b.payload, b.started_at,
+            returning b.id, b.lane, b.queue, b.pool, b.rank, b.attempt, b.job_type, b.payload, b.started_at,
                       b.failure, b.error_message, expired.worker_id
         ), noted as (
             insert into greenroom.attempts (job_id, attempt, outcome, error, worker_id, started_at)
             select id, attempt, coalesce(failure, 'crashed'), error_message, worker_id, started_at from rescued
         ), named as (
-            select r.lane, r.queue, coalesce(r.rank, 0) as rank, k.lane_cap,
+            select r.lane, r.queue, r.pool, coalesce(r.rank, 0) as rank, k.lane_cap,
                    greenroom.lane_key(k.lane_field, r.payload, r.id) as key
               from rescued r left join greenroom.kinds k on k.kind = r.job_type
         )
         select count(*) as "count!", coalesce(array_agg(distinct queue), '{}') as "queues!",
-               greenroom.wake(array_agg(lane), array_agg(queue), array_agg(key), array_agg(lane_cap), array_agg(rank))
+               greenroom.wake(array_agg(lane), array_agg(queue), array_agg(pool), array_agg(key), array_agg(lane_cap), array_agg(rank))
           from named
         "#,
         batch,
@@ -164,31 +164,33 @@ async fn wake_sleepers(
     let row = sqlx::query!(
         r#"
         with recursive first_jobs as (
-            (select id, lane, rank, queue, job_type, payload from background_jobs
+            (select id, lane, rank, queue, pool, job_type, payload from background_jobs
               where status = 'pending' and rank is not null and lane > $1 order by lane, rank limit 1)
             union all
             select next.* from first_jobs f cross join lateral (
-                select id, lane, rank, queue, job_type, payload from background_jobs
+                select id, lane, rank, queue, pool, job_type, payload from background_jobs
                  where status = 'pending' and rank is not null and lane > f.lane order by lane, rank limit 1) next
         ), seen as (
             select * from first_jobs limit $2
         ), asleep as (
-            select s.lane, s.queue, s.rank, k.lane_cap,
+            select s.lane, s.queue, s.pool, s.rank, k.lane_cap,
                    greenroom.lane_key(k.lane_field, s.payload, s.id) as key
               from seen s
               left join greenroom.lanes l on l.id = s.lane
               left join greenroom.kinds k on k.kind = s.job_type
              where l.id is null
                 or l.head > s.rank
-                -- A full lane sleeps rightly: the end of one of its jobs wakes it.
-                or (not l.awake and (l.cap is null or l.cap > (
+                -- One that is paused or whose breaker is open sleeps rightly.
+                or (not l.awake and not l.paused and (l.open_until is null or l.open_until <= greenroom.now())
+                -- So does a full one: the end of one of its jobs wakes it.
+                    and (l.cap is null or l.cap > (
                         select count(*) from (select from background_jobs r
                                                where r.lane = l.id and r.status = 'running' limit l.cap) running)))
         )
         select (select count(*) from asleep) as "count!",
                coalesce((select array_agg(distinct queue) from asleep), '{}') as "queues!",
                (select case when count(*) < $2 then null else max(lane) end from seen) as last,
-               (select greenroom.wake(array_agg(lane), array_agg(queue), array_agg(key), array_agg(lane_cap), array_agg(rank))
+               (select greenroom.wake(array_agg(lane), array_agg(queue), array_agg(pool), array_agg(key), array_agg(lane_cap), array_agg(rank))
                   from asleep)
         "#,
         after,

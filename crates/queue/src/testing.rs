@@ -2,7 +2,7 @@
 //!
 //! The same claim, router and settling as in production, without apalis, without waiting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sqlx::{Connection as _, PgPool};
@@ -19,15 +19,17 @@ use crate::{Job, Jobs, Queue, QueueError, Settings, sweep};
 /// Jobs whose time has not come stay: move the clock and drain again.
 pub async fn drain(queue: &Queue, jobs: &Jobs) -> Result<usize, QueueError> {
     let (worker, settings) = (Uuid::now_v7(), Settings::default());
-    let queues: std::collections::BTreeSet<&str> = jobs.kinds().map(|info| info.policy.queue).collect();
+    let queues: BTreeSet<&str> = jobs.kinds().map(|info| info.policy.queue).collect();
+    let tracks: BTreeSet<(&str, &str)> =
+        jobs.kinds().map(|info| (info.policy.queue, info.policy.pool)).collect();
     jobs.register(queue.pool()).await?;
     let mut runs = 0;
     loop {
         sweep(queue.pool(), &settings).await?;
         let mut conn = queue.pool().acquire().await?;
         let mut claimed = Vec::new();
-        for name in &queues {
-            claimed.extend(claim(&mut conn, name, worker, 100, settings.lease()).await?);
+        for (queue, pool) in &tracks {
+            claimed.extend(claim(&mut conn, queue, pool, worker, 100, settings.lease()).await?);
         }
         drop(conn);
         if claimed.is_empty() && !has_runnable(queue.pool(), &queues).await? {
@@ -59,7 +61,7 @@ pub async fn drain(queue: &Queue, jobs: &Jobs) -> Result<usize, QueueError> {
     }
 }
 
-async fn has_runnable(pool: &PgPool, queues: &std::collections::BTreeSet<&str>) -> Result<bool, QueueError> {
+async fn has_runnable(pool: &PgPool, queues: &BTreeSet<&str>) -> Result<bool, QueueError> {
     let names: Vec<String> = queues.iter().map(|name| (*name).to_owned()).collect();
     Ok(sqlx::query_scalar!(
         r#"select exists (select from background_jobs

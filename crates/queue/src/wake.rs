@@ -91,9 +91,10 @@ async fn wake_lanes(pool: &PgPool, lanes: &[WakeLane]) -> Result<(), sqlx::Error
     let queues: BTreeSet<&str> = lanes.iter().map(|lane| lane.queue.as_str()).collect();
     let mut tx = pool.begin().await?;
     sqlx::query!(
-        "select greenroom.wake($1, $2, $3, $4, $5)",
+        "select greenroom.wake($1, $2, $3, $4, $5, $6)",
         &lanes.iter().map(|l| l.id).collect::<Vec<_>>(),
         &lanes.iter().map(|l| l.queue.clone()).collect::<Vec<_>>(),
+        &lanes.iter().map(|l| l.pool.clone()).collect::<Vec<_>>(),
         &lanes.iter().map(|l| l.key.clone()).collect::<Vec<_>>(),
         &lanes.iter().map(|l| l.cap).collect::<Vec<_>>() as &[Option<i32>],
         &lanes.iter().map(|l| l.rank).collect::<Vec<_>>(),
@@ -118,7 +119,14 @@ mod tests {
 
     #[test]
     fn a_lane_is_woken_once_from_its_lowest_rank() {
-        let lane = |id, rank| WakeLane { id, queue: "q".into(), key: "k".into(), cap: None, rank };
+        let lane = |id, rank| WakeLane {
+            id,
+            queue: "q".into(),
+            pool: String::new(),
+            key: "k".into(),
+            cap: None,
+            rank,
+        };
         let merged = merge([lane(2, 9), lane(1, 5), lane(2, 3)].into_iter());
         assert_eq!(merged.iter().map(|l| (l.id, l.rank)).collect::<Vec<_>>(), [(1, 5), (2, 3)]);
     }

@@ -23,8 +23,8 @@ pub(crate) async fn started(
         .map_or_else(|| "unknown".to_owned(), |host| host.trim().to_owned());
     sqlx::query!(
         r#"
-        insert into greenroom.workers (id, name, host, pid, version, queues, slots)
-        values ($1, $2, $3, $4, $5, $6, $7)
+        insert into greenroom.workers (id, name, host, pid, version, queues, queue_slots, slots)
+        values ($1, $2, $3, $4, $5, $6, $7, $8)
         "#,
         id,
         name,
@@ -32,6 +32,7 @@ pub(crate) async fn started(
         i32::try_from(std::process::id()).unwrap_or(0),
         env!("CARGO_PKG_VERSION"),
         &served.iter().map(|served| served.name.clone()).collect::<Vec<_>>(),
+        &served.iter().map(|served| i32::try_from(served.slots).unwrap_or(i32::MAX)).collect::<Vec<_>>(),
         i32::try_from(served.iter().map(|served| u64::from(served.slots)).sum::<u64>()).unwrap_or(i32::MAX),
     )
     .execute(conn)
