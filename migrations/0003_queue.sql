@@ -318,6 +318,11 @@ end $$;
 create trigger complete_insert before insert on public.background_jobs
     for each row when (new.lane is null) execute function greenroom.complete_insert();
 
+-- Whether a lane may be looked at: not while operators paused it or its breaker is open.
+create function greenroom.may_wake(paused boolean, open_until timestamptz) returns boolean
+    language sql stable parallel safe
+    return not paused and (open_until is null or open_until <= greenroom.now());
+
 -- Wakes lanes, making those that are new. Taken row by row in the order of ids, so two of these
 -- never wait for each other in a circle. The update is unconditional on purpose: it waits for a
 -- claim that holds the lane and may just be putting it to sleep from an older snapshot.
@@ -334,7 +339,7 @@ create function greenroom.wake(
      group by g.id, g.queue, g.pool
      order by g.id
     on conflict (id) do update
-       set awake = not l.paused and (l.open_until is null or l.open_until <= greenroom.now()),
+       set awake = greenroom.may_wake(l.paused, l.open_until),
            head = least(l.head, excluded.head),
            vtime = case when l.awake then l.vtime else greatest(l.vtime, excluded.vtime) end,
            cap = case when l.overridden then l.cap else coalesce(excluded.cap, l.cap) end

@@ -10,7 +10,8 @@ use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::QueueError;
+use crate::breaker::Breaker;
+use crate::{QueueError, Scope};
 
 /// A job this process holds.
 #[derive(Clone, Debug)]
@@ -29,11 +30,21 @@ pub(crate) struct Claimed {
     /// The traceparent of whoever enqueued it.
     pub trace: Option<String>,
     /// Whether it runs alone to try a half-open breaker.
-    pub probes: Option<Scope>,
+    pub probes: Option<Breaker>,
     /// The fence: a statement that carries another token changes nothing.
     pub token: i64,
     /// When the lease ends, on this process's own monotonic clock: never later than the database's.
     pub lease_ends: Instant,
+}
+
+impl Claimed {
+    /// Returns the breaker that a failure of this scope trips.
+    pub(crate) fn breaker(&self, scope: Scope) -> Breaker {
+        match scope {
+            Scope::Pool if !self.pool.is_empty() => Breaker::Pool(self.pool.clone()),
+            Scope::Pool | Scope::Lane => Breaker::Lane(self.lane),
+        }
+    }
 }
 
 /// Runs a statement on a connection of the pool; when it does not answer in time, the connection is
@@ -58,22 +69,42 @@ pub(crate) fn interval(duration: Duration) -> PgInterval {
     PgInterval { months: 0, days: 0, microseconds }
 }
 
-/// What a breaker stands before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    Lane,
-    Pool,
+/// Jobs of one queue that draw on one pool: what a claim takes from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Track {
+    pub queue: String,
+    /// Empty where the jobs draw on none.
+    pub pool: String,
+    /// The virtual time below which the last claim saw no lane that was free.
+    pub floor: f64,
 }
 
-/// Takes up to `slots` jobs of a queue that draw on a pool. Which ones, and why in two statements: `greenroom.claim`.
+impl Track {
+    pub(crate) fn new(queue: &str, pool: &str) -> Self {
+        Self { queue: queue.to_owned(), pool: pool.to_owned(), floor: f64::NEG_INFINITY }
+    }
+}
+
+/// What a claim brought.
+#[derive(Debug)]
+pub(crate) struct Claims {
+    pub jobs: Vec<Claimed>,
+    /// The lowest virtual time among the lanes it had.
+    pub floor: f64,
+}
+
+/// Takes up to `slots` jobs of a track. Which ones, and why in several statements: `greenroom.claim`.
+///
+/// `floor` spares the scan of lanes the dead entries that they leave behind as they move on. A lane that
+/// comes back below it is overlooked, so whoever gives one must look without it now and then.
 pub(crate) async fn claim(
     conn: &mut PgConnection,
-    queue: &str,
-    pool: &str,
+    track: &Track,
     worker: Uuid,
     slots: u32,
     lease: Duration,
-) -> Result<Vec<Claimed>, sqlx::Error> {
+    floor: f64,
+) -> Result<Claims, sqlx::Error> {
     let token: i64 = rand::random();
     // Taken before the statement: the lease in the database begins later, so it ends later.
     let lease_ends = Instant::now() + lease;
@@ -81,36 +112,39 @@ pub(crate) async fn claim(
         r#"
         select id as "id!: JobId", kind as "kind!", lane as "lane!", user_id as "user: UserId",
                payload as "payload!: Json<Box<RawValue>>", attempt as "attempt!", max_attempts as "max_attempts!",
-               checkpoint, cancel_requested as "cancel_requested!", trace, probes
-          from greenroom.claim($1, $2, $3, $4, $5, $6)
+               checkpoint, cancel_requested as "cancel_requested!", trace, probes, floor as "floor!"
+          from greenroom.claim($1, $2, $3, $4, $5, $6, $7)
         "#,
-        queue,
-        pool,
+        track.queue,
+        track.pool,
         worker,
         i32::try_from(slots).unwrap_or(i32::MAX),
         token,
         interval(lease),
+        floor,
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Claimed {
-            id: row.id,
-            kind: row.kind,
-            queue: queue.to_owned(),
-            pool: pool.to_owned(),
-            lane: row.lane,
-            user: row.user,
-            payload: row.payload.0,
-            attempt: row.attempt,
-            max_attempts: row.max_attempts,
-            checkpoint: row.checkpoint,
-            cancel_requested: row.cancel_requested,
-            trace: row.trace,
-            probes: row.probes.map(|scope| if scope == "pool" { Scope::Pool } else { Scope::Lane }),
-            token,
-            lease_ends,
-        })
-        .collect())
+    let floor = rows.first().map_or(f64::NEG_INFINITY, |row| row.floor);
+    let jobs = rows.into_iter().map(|row| Claimed {
+        id: row.id,
+        kind: row.kind,
+        queue: track.queue.clone(),
+        pool: track.pool.clone(),
+        lane: row.lane,
+        user: row.user,
+        payload: row.payload.0,
+        attempt: row.attempt,
+        max_attempts: row.max_attempts,
+        checkpoint: row.checkpoint,
+        cancel_requested: row.cancel_requested,
+        trace: row.trace,
+        probes: row.probes.map(|scope| match scope.as_str() {
+            "pool" => Breaker::Pool(track.pool.clone()),
+            _ => Breaker::Lane(row.lane),
+        }),
+        token,
+        lease_ends,
+    });
+    Ok(Claims { jobs: jobs.collect(), floor })
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use greenroom_model::{JobId, UserId};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -31,6 +32,8 @@ pub struct Context {
     queue: Queue,
     interrupt: watch::Receiver<Option<Interrupt>>,
     stopping: tokio_util::sync::CancellationToken,
+    /// The part of its pool's units that its kind may use, in percent.
+    share: u8,
 }
 
 /// A finished job: its report, and whether it is already written.
@@ -53,8 +56,9 @@ impl Context {
         queue: Queue,
         interrupt: watch::Receiver<Option<Interrupt>>,
         stopping: tokio_util::sync::CancellationToken,
+        share: u8,
     ) -> Self {
-        Self { job, queue, interrupt, stopping }
+        Self { job, queue, interrupt, stopping, share }
     }
 
     /// Returns the job's id.
@@ -90,6 +94,26 @@ impl Context {
     /// Ends the handler when the job should end: `ctx.check()?` between two steps.
     pub fn check(&self) -> Result<(), Stop> {
         if self.is_interrupted() { Err(Stop::interrupted()) } else { Ok(()) }
+    }
+
+    /// Asks the database for the time: what due times, leases and windows are judged by.
+    pub async fn now(&self) -> Result<DateTime<Utc>, QueueError> {
+        let now = sqlx::query_scalar!(r#"select greenroom.now() as "now!""#);
+        Ok(now.fetch_one(self.queue.pool()).await?)
+    }
+
+    /// Spends units of the job's pool before a call that costs them. Where none are left the handler ends
+    /// here, snoozed until the pool's next window; a job without a pool spends nothing.
+    pub async fn spend(&self, units: u32) -> Result<(), Stop> {
+        if self.job.pool.is_empty() || units == 0 {
+            return Ok(());
+        }
+        match self.queue.units().spend(&self.job.pool, units, self.share).await? {
+            Ok(()) => Ok(()),
+            Err(spent) => {
+                Err(Stop::snooze_until(spent.until, format!("the pool {} has no units left", self.job.pool)))
+            }
+        }
     }
 
     /// Waits until the job should end.
@@ -181,7 +205,7 @@ impl Context {
                  where id = $1 and lease_token = $2
                 returning id, lane
             ), woken as (
-                update greenroom.lanes l set awake = true
+                update greenroom.lanes l set awake = greenroom.may_wake(l.paused, l.open_until)
                  where l.cap is not null and l.id in (select lane from done)
             )
             select id from done

@@ -61,6 +61,14 @@ pub enum QueueError {
     /// There is no such job.
     #[error("there is no job {0}")]
     NotFound(JobId),
+    /// There is no such thing.
+    #[error("there is no {what} {name:?}")]
+    NoSuch {
+        /// What was looked for.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// The job's state does not allow the operation.
     #[error("job {job} is {status}: {advice}")]
     WrongState {
@@ -87,6 +95,9 @@ pub enum QueueError {
     /// A cron expression is wrong.
     #[error(transparent)]
     Cron(#[from] crate::CronError),
+    /// What became of a job could not be written.
+    #[error("the outcome of job {0} could not be written: see the log")]
+    Unsettled(JobId),
     /// A statement did not answer in time; its connection was given up.
     #[error("the database did not answer within {0} ms")]
     Timeout(u128),

@@ -54,6 +54,8 @@ pub struct Policy {
     pub lane: Lane,
     /// The outside budget it draws on; empty where there is none.
     pub pool: &'static str,
+    /// The part of the pool's units that this kind may use, in percent.
+    pub share: u8,
     /// When the scheduler enqueues it by itself: five or six fields, UTC.
     pub cron: Option<&'static str>,
 }
@@ -69,6 +71,7 @@ impl Policy {
             backoff: Backoff::DEFAULT,
             lane: Lane::Shared,
             pool: "",
+            share: 100,
             cron: None,
         }
     }
@@ -111,6 +114,13 @@ impl Policy {
         self
     }
 
+    /// Limits the kind to a part of its pool's units, in percent, so that it leaves some to others.
+    pub const fn share(mut self, percent: u8) -> Self {
+        assert!(percent > 0 && percent <= 100, "a share is between 1 and 100 percent");
+        self.share = percent;
+        self
+    }
+
     /// Has the scheduler enqueue the job, with a default payload, at these times (UTC).
     pub const fn cron(mut self, expression: &'static str) -> Self {
         self.cron = Some(expression);
@@ -132,6 +142,15 @@ pub enum Lane {
     },
 }
 
+/// How much of the outside a failure is about; a kind without a pool has its lane only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// What the jobs of this lane talk to, such as one account.
+    Lane,
+    /// What all jobs of the pool talk to.
+    Pool,
+}
+
 /// What an error means for the job that met it; decided once, where the outside answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -141,6 +160,15 @@ pub enum Class {
     RetryAfter(Duration),
     /// Wait until then; the attempt is given back.
     SnoozeUntil(DateTime<Utc>),
+    /// The outside does not serve: trips the breaker of the job's pool or lane. Where the outside said
+    /// until when, the breaker opens at once, else after some failures in a row; those count as attempts
+    /// until it is open.
+    Trip {
+        /// What does not serve.
+        scope: Scope,
+        /// When it will, if it said so.
+        until: Option<DateTime<Utc>>,
+    },
     /// Never again: trying cannot help.
     Cancel,
     /// The job was interrupted: the attempt is given back and it is ready again at once.
@@ -176,6 +204,11 @@ impl Stop {
     /// Waits until then; the attempt is given back.
     pub fn snooze_until(instant: DateTime<Utc>, reason: impl Into<String>) -> Self {
         Self { class: Class::SnoozeUntil(instant), reason: reason.into() }
+    }
+
+    /// Trips the breaker of the job's pool or lane: the outside does not serve, until then if it said so.
+    pub fn trip(scope: Scope, until: Option<DateTime<Utc>>, reason: impl Into<String>) -> Self {
+        Self { class: Class::Trip { scope, until }, reason: reason.into() }
     }
 
     /// Ends the job for good.

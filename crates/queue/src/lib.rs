@@ -12,17 +12,22 @@
 
 mod backend;
 mod backoff;
+mod breaker;
 mod claim;
 mod context;
 mod control;
 mod cron;
 mod driver;
+mod engine;
 mod enqueue;
 mod error;
+mod held;
 mod job;
 mod leader;
 mod lease;
 mod listen;
+mod pause;
+mod pool;
 mod router;
 mod schedule;
 mod settings;
@@ -34,6 +39,8 @@ mod worker;
 mod workers;
 
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod probes;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -44,8 +51,10 @@ pub use control::{Attempt, Cancelled, Filter, JobRow, Page, attempts, cancel, li
 pub use cron::{Cron, CronError};
 pub use enqueue::{Enqueued, NewJob, enqueue};
 pub use error::{EnqueueError, QueueError};
-pub use job::{Class, Job, JobError, Lane, Policy, Stop};
+pub use job::{Class, Job, JobError, Lane, Policy, Scope, Stop};
 pub use leader::Leader;
+pub use pause::{Pausable, set_paused};
+pub use pool::{Budget, Pool};
 pub use router::{BuildError, Jobs, KindInfo};
 pub use schedule::{CatchUp, Scheduler};
 pub use settings::Settings;

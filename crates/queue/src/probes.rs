@@ -15,7 +15,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::claim::{Claimed, Track};
 use crate::control::{self, Cancelled};
+use crate::settle::{Settlement, Verdict, complete};
 use crate::{
     Backoff, Context, Done, Filter, Job, JobRow, Jobs, Lane, NewJob, Policy, Queue, QueueError, Settings,
     Stop, Worker, WorkerError, enqueue, sweep,
@@ -390,43 +392,38 @@ async fn a_zombie_changes_nothing() {
     let house = House::new().await;
     let job = house.queue.enqueue(&does(Does::Nothing)).await.unwrap().id;
     let mut conn = house.pool().acquire().await.unwrap();
-    let lease = Duration::from_mins(1);
-    let zombie = crate::claim::claim(&mut conn, "probes", "", uuid::Uuid::nil(), 1, lease).await;
-    let zombie = Arc::new(until_claimed(zombie.unwrap(), &mut conn).await);
+    let zombie = Arc::new(until_claimed(&mut conn).await);
     house.db.advance(Duration::from_secs(61)).await;
     assert_eq!(sweep(house.pool(), &quick()).await.unwrap().rescued, 1);
-    let heir = crate::claim::claim(&mut conn, "probes", "", uuid::Uuid::max(), 1, lease).await.unwrap();
+    let heir = claim(&mut conn, 1).await;
     assert_eq!(heir[0].id, job);
 
     let (_keep, interrupt) = tokio::sync::watch::channel(None);
-    let ctx = Context::new(Arc::clone(&zombie), house.queue.clone(), interrupt, CancellationToken::new());
+    let stopping = CancellationToken::new();
+    let ctx = Context::new(Arc::clone(&zombie), house.queue.clone(), interrupt, stopping, 100);
     assert!(matches!(ctx.fence(&mut conn).await, Err(QueueError::LeaseLost(_))));
     assert!(matches!(ctx.save_checkpoint(&mut conn, &1).await, Err(QueueError::LeaseLost(_))));
     assert!(matches!(ctx.complete(&mut conn, ()).await, Err(QueueError::LeaseLost(_))));
-    let settlement = crate::settle::Settlement {
-        id: job,
-        token: zombie.token,
-        attempt: 1,
-        max_attempts: 3,
-        verdict: crate::settle::Verdict::Completed(serde_json::json!({})),
-    };
-    assert_eq!(crate::settle::settle(&mut conn, uuid::Uuid::nil(), &[settlement]).await.unwrap(), [job]);
+    let settlement = Settlement::of(&zombie, Verdict::Completed(None));
+    assert_eq!(complete(&mut conn, &[settlement]).await.unwrap(), [job]);
     let row = house.show(job).await;
     assert_eq!((row.status.as_str(), row.attempt), ("running", 1), "the crash gave its attempt back");
     assert_eq!(house.outcomes(job).await, ["crashed"]);
 }
 
+async fn claim(conn: &mut sqlx::PgConnection, slots: u32) -> Vec<Claimed> {
+    let (track, lease) = (Track::new("probes", ""), Duration::from_mins(1));
+    crate::claim::claim(conn, &track, uuid::Uuid::now_v7(), slots, lease, track.floor).await.unwrap().jobs
+}
+
 /// The wake follows the commit by some milliseconds.
-async fn until_claimed(
-    mut claimed: Vec<crate::claim::Claimed>,
-    conn: &mut sqlx::PgConnection,
-) -> crate::claim::Claimed {
-    while claimed.is_empty() {
+async fn until_claimed(conn: &mut sqlx::PgConnection) -> Claimed {
+    loop {
+        if let Some(claimed) = claim(conn, 1).await.pop() {
+            return claimed;
+        }
         tokio::time::sleep(Duration::from_millis(5)).await;
-        let lease = Duration::from_mins(1);
-        claimed = crate::claim::claim(conn, "probes", "", uuid::Uuid::nil(), 1, lease).await.unwrap();
     }
-    claimed.remove(0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -435,7 +432,7 @@ async fn three_crashes_quarantine_a_job() {
     let job = house.queue.enqueue(&does(Does::Nothing)).await.unwrap().id;
     let mut conn = house.pool().acquire().await.unwrap();
     for _ in 0..3 {
-        until_claimed(Vec::new(), &mut conn).await;
+        until_claimed(&mut conn).await;
         house.db.advance(Duration::from_secs(61)).await;
         sweep(house.pool(), &quick()).await.unwrap();
     }
@@ -533,16 +530,10 @@ async fn priority_and_then_time_decide_the_order() {
     let mut conn = house.pool().acquire().await.unwrap();
     let mut order = Vec::new();
     while order.len() < 4 {
-        let claimed = until_claimed(Vec::new(), &mut conn).await;
+        let claimed = until_claimed(&mut conn).await;
         order.push(jobs.iter().position(|job| job.id == claimed.id).unwrap());
-        let settlement = crate::settle::Settlement {
-            id: claimed.id,
-            token: claimed.token,
-            attempt: 1,
-            max_attempts: 3,
-            verdict: crate::settle::Verdict::Completed(serde_json::json!({})),
-        };
-        crate::settle::settle(&mut conn, uuid::Uuid::nil(), &[settlement]).await.unwrap();
+        let settlement = Settlement::of(&claimed, Verdict::Completed(None));
+        complete(&mut conn, &[settlement]).await.unwrap();
     }
     assert_eq!(order, [3, 1, 2, 0]);
     assert_eq!(Serial::POLICY.lane, Lane::Keyed { field: "connection_id", cap: 1 });
@@ -696,13 +687,10 @@ async fn a_claim_in_one_statement_breaks_the_cap_that_ours_keeps() {
         tokio::spawn(async move { sqlx::query(WRONG_CLAIM).execute(&pool).await.unwrap().rows_affected() });
     tokio::time::sleep(Duration::from_millis(150)).await;
     let mut conn = house.pool().acquire().await.unwrap();
-    let lease = Duration::from_mins(1);
-    let first =
-        crate::claim::claim(&mut conn, "probes", "", uuid::Uuid::nil(), 5, lease).await.unwrap().len();
+    let first = claim(&mut conn, 5).await.len();
     // Ours put the lane to sleep; what wakes it must not make ours break the cap either.
     sqlx::query("update greenroom.lanes set awake = true").execute(&mut *conn).await.unwrap();
-    let second =
-        crate::claim::claim(&mut conn, "probes", "", uuid::Uuid::nil(), 5, lease).await.unwrap().len();
+    let second = claim(&mut conn, 5).await.len();
     assert_eq!((first, second), (1, 0), "ours keeps the cap of 1");
     sqlx::query("update greenroom.lanes set awake = true").execute(&mut *conn).await.unwrap();
     assert_eq!(wrong.await.unwrap(), 1, "the wrong form runs a second job in a lane with a cap of 1");

@@ -3,20 +3,21 @@
 //! Decoding happens here and not in apalis' codec, whose errors end the worker: a payload that does
 //! not decode is a failure of that job, and a kind that is not known is left for a release that does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_model::UserId;
+use serde_json::Value;
 use tokio::sync::watch;
 use tracing::{Instrument, info_span, warn};
 
 use crate::claim::Claimed;
 use crate::context::Interrupt;
 use crate::settle::{Verdict, storable_report};
-use crate::{Class, Context, Job, Lane, NewJob, Policy, Queue, Settings, Stop};
+use crate::{Class, Context, Job, Lane, NewJob, Policy, Pool, Queue, Settings, Stop};
 
 /// How long a kind that this process does not know is left to others.
 const UNKNOWN_KIND_WAIT: Duration = Duration::from_secs(30);
@@ -59,6 +60,7 @@ pub struct KindInfo {
 #[derive(Clone, Default)]
 pub struct Jobs {
     kinds: BTreeMap<&'static str, KindInfo>,
+    pools: BTreeMap<&'static str, Pool>,
 }
 
 impl Jobs {
@@ -93,16 +95,29 @@ impl Jobs {
         self
     }
 
+    /// Declares a pool that kinds of this list draw on. One that is not declared has no limits.
+    #[must_use]
+    pub fn pool(mut self, pool: Pool) -> Self {
+        self.pools.insert(pool.name, pool);
+        self
+    }
+
     /// Adds all jobs of another list.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.kinds.extend(other.kinds);
+        self.pools.extend(other.pools);
         self
     }
 
     /// Returns the kinds in the order of their names.
     pub fn kinds(&self) -> impl Iterator<Item = &KindInfo> {
         self.kinds.values()
+    }
+
+    /// Returns the pools that the jobs of a queue draw on, the empty one where some draw on none.
+    pub(crate) fn pools_of(&self, queue: &str) -> BTreeSet<&'static str> {
+        self.kinds().map(|info| info.policy).filter(|policy| policy.queue == queue).map(|p| p.pool).collect()
     }
 
     /// Makes a job from its kind's name and its payload as JSON text.
@@ -115,8 +130,10 @@ impl Jobs {
     }
 
     /// Writes every kind's policy to `greenroom.kinds`, for inserts by plain SQL. The sweeper then takes
-    /// over the jobs that waited for their kind to be declared.
+    /// over the jobs that waited for their kind to be declared. Pools are written too.
     pub async fn register(&self, pool: &sqlx::PgPool) -> Result<(), sqlx::Error> {
+        let mut conn = pool.acquire().await?;
+        crate::pool::declare(&mut conn, &self.all_pools()).await?;
         let kinds: Vec<&KindInfo> = self.kinds().collect();
         let lane = |info: &&KindInfo| match info.policy.lane {
             Lane::Shared => (None, None),
@@ -144,9 +161,21 @@ impl Jobs {
             &caps as &[Option<i32>],
             &kinds.iter().map(|k| k.policy.pool.to_owned()).collect::<Vec<_>>(),
         )
-        .execute(pool)
+        .execute(&mut *conn)
         .await?;
         Ok(())
+    }
+
+    /// Returns every pool, also those that kinds name and nobody declared: their breakers need a row.
+    fn all_pools(&self) -> Vec<Pool> {
+        let mut pools: BTreeMap<&str, Pool> = self
+            .kinds()
+            .map(|info| info.policy.pool)
+            .filter(|name| !name.is_empty())
+            .map(|name| (name, Pool::named(name)))
+            .collect();
+        pools.extend(self.pools.iter().map(|(name, pool)| (*name, *pool)));
+        pools.into_values().collect()
     }
 
     /// Runs one claimed job to its verdict: decodes, limits the time, and heeds interrupts.
@@ -165,7 +194,8 @@ impl Jobs {
             warn!(parent: &span, "{reason}; left for a release that does");
             return Verdict::Released { after: Some(UNKNOWN_KIND_WAIT), reason };
         };
-        let ctx = Context::new(Arc::clone(&job), queue, interrupt.clone(), stopping);
+        let share = info.policy.share;
+        let ctx = Context::new(Arc::clone(&job), queue, interrupt.clone(), stopping, share);
         let limit = info.policy.timeout;
         let work = handler(Arc::clone(&job), ctx).instrument(span.clone());
         let interrupted = async {
@@ -217,7 +247,8 @@ async fn run<J: Job>(claimed: &Claimed, state: &J::State, ctx: &Context) -> Verd
     match outcome {
         Ok(done) if done.written => Verdict::CompletedInTransaction,
         Ok(done) => match serde_json::to_value(&done.report) {
-            Ok(report) => Verdict::Completed(storable_report(report)),
+            Ok(Value::Null) => Verdict::Completed(None),
+            Ok(report) => Verdict::Completed(Some(storable_report(report))),
             Err(error) => Verdict::Discarded { reason: format!("the report cannot be written: {error}") },
         },
         Err(Stop { class: Class::Retry, reason }) => {
@@ -225,6 +256,12 @@ async fn run<J: Job>(claimed: &Claimed, state: &J::State, ctx: &Context) -> Verd
         }
         Err(Stop { class: Class::RetryAfter(after), reason }) => Verdict::Retry { error: reason, after },
         Err(Stop { class: Class::SnoozeUntil(until), reason }) => Verdict::Snoozed { until, reason },
+        Err(Stop { class: Class::Trip { scope, until }, reason }) => Verdict::Tripped {
+            breaker: claimed.breaker(scope),
+            until,
+            error: reason,
+            after: wait(&J::POLICY, claimed.attempt),
+        },
         Err(Stop { class: Class::Cancel, reason }) => Verdict::Discarded { reason },
         Err(Stop { class: Class::Release, reason }) => Verdict::Released { after: None, reason },
     }

@@ -18,6 +18,12 @@ pub struct Settings {
     pub statement_timeout_ms: u64,
     /// How many jobs one statement of the engine claims, completes or sweeps at most.
     pub batch: u32,
+    /// Failures in a row after which a breaker opens.
+    pub breaker_threshold: i32,
+    /// How long a breaker stays open the first time; doubled each time it opens again.
+    pub breaker_wait_secs: u64,
+    /// The longest it stays open.
+    pub breaker_longest_wait_secs: u64,
 }
 
 impl Default for Settings {
@@ -29,6 +35,9 @@ impl Default for Settings {
             cancel_grace_ms: 5_000,
             statement_timeout_ms: 5_000,
             batch: 500,
+            breaker_threshold: 5,
+            breaker_wait_secs: 30,
+            breaker_longest_wait_secs: 900,
         }
     }
 }
@@ -44,6 +53,13 @@ impl Settings {
                 "statement_timeout_ms",
                 (100..=self.lease_secs * 500).contains(&self.statement_timeout_ms),
                 "between 100 and half the lease",
+            ),
+            ("breaker_threshold", self.breaker_threshold >= 1, "at least 1"),
+            ("breaker_wait_secs", self.breaker_wait_secs >= 1, "at least 1"),
+            (
+                "breaker_longest_wait_secs",
+                self.breaker_longest_wait_secs >= self.breaker_wait_secs,
+                "at least queue.breaker_wait_secs",
             ),
             ("batch", (1..=10_000).contains(&self.batch), "between 1 and 10000"),
         ];
@@ -67,6 +83,14 @@ impl Settings {
 
     pub(crate) fn cancel_grace(&self) -> Duration {
         Duration::from_millis(self.cancel_grace_ms)
+    }
+
+    pub(crate) fn breaker_wait(&self) -> Duration {
+        Duration::from_secs(self.breaker_wait_secs)
+    }
+
+    pub(crate) fn breaker_longest_wait(&self) -> Duration {
+        Duration::from_secs(self.breaker_longest_wait_secs)
     }
 
     pub(crate) fn statement_timeout(&self) -> Duration {

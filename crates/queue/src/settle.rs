@@ -3,6 +3,7 @@
 //! Rows are found by id and token only. With a status in the WHERE the planner could walk the dead
 //! entries of the partial index on running rows, which costs six times as much under a held snapshot.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -10,6 +11,9 @@ use greenroom_model::JobId;
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
+
+use crate::breaker::Breaker;
+use crate::claim::Claimed;
 
 /// The most bytes of an error's text that are stored.
 const ERROR_LIMIT: usize = 16 * 1024;
@@ -19,8 +23,8 @@ const REPORT_LIMIT: usize = 256 * 1024;
 /// What became of a running job.
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
-    /// Done, with a report.
-    Completed(Value),
+    /// Done, with a report if there is anything to tell.
+    Completed(Option<Value>),
     /// Done inside the handler's own transaction; nothing is left to write.
     CompletedInTransaction,
     /// Failed; to be tried again after the wait, or given up when it was the last attempt.
@@ -29,6 +33,8 @@ pub(crate) enum Verdict {
     Snoozed { until: DateTime<Utc>, reason: String },
     /// Given back because this process cannot run it now; ready again after the wait.
     Released { after: Option<Duration>, reason: String },
+    /// Failed because the outside does not serve; what becomes of the job its breaker decides.
+    Tripped { breaker: Breaker, until: Option<DateTime<Utc>>, error: String, after: Duration },
     /// Ended for good by its handler.
     Discarded { reason: String },
     /// Ended for good by an operator.
@@ -44,6 +50,8 @@ pub(crate) struct Settlement {
     pub token: i64,
     pub attempt: i16,
     pub max_attempts: i16,
+    /// The breaker that this job went alone to try.
+    pub probes: Option<Breaker>,
     pub verdict: Verdict,
 }
 
@@ -60,6 +68,17 @@ struct Change {
 }
 
 impl Settlement {
+    pub(crate) fn of(job: &Claimed, verdict: Verdict) -> Self {
+        Self {
+            id: job.id,
+            token: job.token,
+            attempt: job.attempt,
+            max_attempts: job.max_attempts,
+            probes: job.probes.clone(),
+            verdict,
+        }
+    }
+
     fn change(&self) -> Option<Change> {
         let change = |outcome| Change {
             outcome,
@@ -70,7 +89,10 @@ impl Settlement {
             gives_back: false,
         };
         Some(match &self.verdict {
-            Verdict::Completed(_) | Verdict::CompletedInTransaction | Verdict::Lost => return None,
+            Verdict::Completed(_)
+            | Verdict::CompletedInTransaction
+            | Verdict::Tripped { .. }
+            | Verdict::Lost => return None,
             Verdict::Retry { error, .. } if self.attempt >= self.max_attempts => {
                 Change { failure: Some("exhausted"), error: Some(storable(error)), ..change("exhausted") }
             }
@@ -129,18 +151,11 @@ pub(crate) fn storable_report(report: Value) -> Value {
     report
 }
 
-/// Writes all settlements in two statements of one transaction; returns the ids whose lease was lost.
-pub(crate) async fn settle(
+/// Completes jobs; returns the ids whose lease was lost.
+pub(crate) async fn complete(
     conn: &mut PgConnection,
-    worker: Uuid,
     settlements: &[Settlement],
 ) -> Result<Vec<JobId>, sqlx::Error> {
-    let mut lost = complete(conn, settlements).await?;
-    lost.extend(change(conn, worker, settlements).await?);
-    Ok(lost)
-}
-
-async fn complete(conn: &mut PgConnection, settlements: &[Settlement]) -> Result<Vec<JobId>, sqlx::Error> {
     let mut ids = Vec::new();
     let mut tokens = Vec::new();
     let mut reports = Vec::new();
@@ -148,7 +163,7 @@ async fn complete(conn: &mut PgConnection, settlements: &[Settlement]) -> Result
         if let Verdict::Completed(report) = &settlement.verdict {
             ids.push(settlement.id.0);
             tokens.push(settlement.token);
-            reports.push(report.clone());
+            reports.push(report);
         }
     }
     if ids.is_empty() {
@@ -166,7 +181,7 @@ async fn complete(conn: &mut PgConnection, settlements: &[Settlement]) -> Result
         ), woken as (
             -- Only a lane with a cap can have slept for being full. Locked in order, and also when it
             -- looks awake: a claim may just be putting it to sleep from an older snapshot.
-            update greenroom.lanes l set awake = true
+            update greenroom.lanes l set awake = greenroom.may_wake(l.paused, l.open_until)
               from (select id from greenroom.lanes
                      where cap is not null and id in (select lane from done)
                      order by id for no key update) full_lanes
@@ -176,14 +191,24 @@ async fn complete(conn: &mut PgConnection, settlements: &[Settlement]) -> Result
         "#,
         &ids,
         &tokens,
-        &reports,
+        &reports as &[&Option<Value>],
     )
     .fetch_all(conn)
     .await?;
-    Ok(ids.into_iter().map(JobId).filter(|id| !done.contains(id)).collect())
+    Ok(missing(ids.into_iter().map(JobId), done))
 }
 
-async fn change(
+/// Returns which of the ids are not among those that came back.
+fn missing(ids: impl ExactSizeIterator<Item = JobId>, done: Vec<JobId>) -> Vec<JobId> {
+    if done.len() == ids.len() {
+        return Vec::new();
+    }
+    let done: HashSet<JobId> = done.into_iter().collect();
+    ids.filter(|id| !done.contains(id)).collect()
+}
+
+/// Writes every other end of an attempt; returns the ids whose lease was lost.
+pub(crate) async fn change(
     conn: &mut PgConnection,
     worker: Uuid,
     settlements: &[Settlement],
@@ -220,7 +245,7 @@ async fn change(
             select id, attempt, outcome, error, $9, started_at from moved
         ), woken as (
             update greenroom.lanes l
-               set awake = true, head = least(l.head, ready.rank)
+               set awake = greenroom.may_wake(l.paused, l.open_until), head = least(l.head, ready.rank)
               from (select k.id, back.rank
                       from greenroom.lanes k
                       join (select lane, min(rank) filter (where status = 'pending') as rank
@@ -242,7 +267,7 @@ async fn change(
     )
     .fetch_all(conn)
     .await?;
-    Ok(changes.iter().map(|(s, _)| s.id).filter(|id| !done.contains(id)).collect())
+    Ok(missing(changes.iter().map(|(s, _)| s.id), done))
 }
 
 #[cfg(test)]

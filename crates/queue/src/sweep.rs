@@ -41,6 +41,14 @@ async fn sweep_from(pool: &PgPool, settings: &Settings, cursor: &mut i64) -> Res
         Ok(promoted)
     })
     .await?;
+    let unblocked = timed(pool, limit, async |conn: &mut PgConnection| {
+        crate::pool::renew_windows(conn).await?;
+        let mut queues = crate::breaker::half_open(conn, batch).await?;
+        queues.extend(crate::pause::put_back(conn, batch).await?);
+        Ok(queues)
+    })
+    .await?;
+    queues.extend(unblocked);
     let (rescued, of_rescued) =
         timed(pool, limit, async |conn: &mut PgConnection| rescue(conn, batch).await).await?;
     let after = *cursor;
@@ -181,7 +189,7 @@ async fn wake_sleepers(
              where l.id is null
                 or l.head > s.rank
                 -- One that is paused or whose breaker is open sleeps rightly.
-                or (not l.awake and not l.paused and (l.open_until is null or l.open_until <= greenroom.now())
+                or (not l.awake and greenroom.may_wake(l.paused, l.open_until)
                 -- So does a full one: the end of one of its jobs wakes it.
                     and (l.cap is null or l.cap > (
                         select count(*) from (select from background_jobs r

@@ -22,6 +22,10 @@ pub(crate) fn tell(job: &Claimed, verdict: &Verdict) {
             warn!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "The job failed; trying again in {secs} s");
             "retry"
         }
+        Verdict::Tripped { error, .. } => {
+            warn!(job.id = %id, job.kind = kind, error, "The outside did not serve");
+            "tripped"
+        }
         Verdict::Snoozed { until, reason } => {
             info!(job.id = %id, job.kind = kind, reason, "The job waits until {until}");
             "snoozed"

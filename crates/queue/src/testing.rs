@@ -4,37 +4,49 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use sqlx::{Connection as _, PgPool};
+use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::claim::claim;
-use crate::settle::{Settlement, Verdict, settle};
+use crate::claim::{Track, claim};
+use crate::engine::Engine;
+use crate::settle::{Settlement, Verdict};
 use crate::{Job, Jobs, Queue, QueueError, Settings, sweep};
 
 /// Runs every job that is due, and what those enqueue, until none is; returns how many runs it took.
 ///
-/// Jobs whose time has not come stay: move the clock and drain again.
+/// Jobs whose time has not come stay: move the clock and drain again. So do jobs that a pause, a pool or a
+/// breaker holds up.
 pub async fn drain(queue: &Queue, jobs: &Jobs) -> Result<usize, QueueError> {
-    let (worker, settings) = (Uuid::now_v7(), Settings::default());
+    let (worker, settings) = (Uuid::now_v7(), Arc::new(Settings::default()));
     let queues: BTreeSet<&str> = jobs.kinds().map(|info| info.policy.queue).collect();
     let tracks: BTreeSet<(&str, &str)> =
         jobs.kinds().map(|info| (info.policy.queue, info.policy.pool)).collect();
     jobs.register(queue.pool()).await?;
-    let mut runs = 0;
+    let (mut runs, mut empty_looks) = (0, 0);
     loop {
         sweep(queue.pool(), &settings).await?;
         let mut conn = queue.pool().acquire().await?;
         let mut claimed = Vec::new();
         for (queue, pool) in &tracks {
-            claimed.extend(claim(&mut conn, queue, pool, worker, 100, settings.lease()).await?);
+            let track = Track::new(queue, pool);
+            let claims = claim(&mut conn, &track, worker, 100, settings.lease(), track.floor).await?;
+            claimed.extend(claims.jobs);
         }
         drop(conn);
-        if claimed.is_empty() && !has_runnable(queue.pool(), &queues).await? {
-            return Ok(runs);
+        if claimed.is_empty() {
+            // A waker may have held the lanes; what is still there then is blocked.
+            empty_looks += 1;
+            if empty_looks > 20 || !has_runnable(queue.pool(), &queues).await? {
+                return Ok(runs);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
         }
+        empty_looks = 0;
         for job in claimed {
             runs += 1;
             let job = Arc::new(job);
@@ -43,20 +55,14 @@ pub async fn drain(queue: &Queue, jobs: &Jobs) -> Result<usize, QueueError> {
                 .run(Arc::clone(&job), queue.clone(), interrupt, CancellationToken::new(), &settings)
                 .await;
             drop(keep);
-            let settlement = Settlement {
-                id: job.id,
-                token: job.token,
-                attempt: job.attempt,
-                max_attempts: job.max_attempts,
-                verdict,
-            };
-            if matches!(settlement.verdict, Verdict::Lost | Verdict::CompletedInTransaction) {
+            if matches!(verdict, Verdict::Lost | Verdict::CompletedInTransaction) {
                 continue;
             }
-            let mut conn = queue.pool().acquire().await?;
-            let mut tx = conn.begin().await?;
-            settle(&mut tx, worker, &[settlement]).await?;
-            tx.commit().await?;
+            let engine = Engine { worker, pool: queue.pool().clone(), settings: Arc::clone(&settings) };
+            let settled = engine.settle(vec![Settlement::of(&job, verdict)]).await;
+            if !settled.left.is_empty() {
+                return Err(QueueError::Unsettled(job.id));
+            }
         }
     }
 }

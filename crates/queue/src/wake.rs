@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::enqueue::WakeLane;
+use crate::pool::Units;
 use crate::{EnqueueError, Enqueued, Job, NewJob, enqueue};
 
 /// The channel on which a queue's name says that it has work.
@@ -24,6 +25,7 @@ const WAKE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Queue {
     pool: PgPool,
     lanes: mpsc::UnboundedSender<Vec<WakeLane>>,
+    units: Units,
 }
 
 impl Queue {
@@ -31,12 +33,16 @@ impl Queue {
     pub fn new(pool: PgPool) -> Self {
         let (lanes, woken) = mpsc::unbounded_channel();
         tokio::spawn(run_waker(pool.clone(), woken));
-        Self { pool, lanes }
+        Self { units: Units::new(pool.clone()), pool, lanes }
     }
 
     /// Returns the pool it works on.
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    pub(crate) fn units(&self) -> &Units {
+        &self.units
     }
 
     /// Enqueues one job in a transaction of its own, and wakes its lane.

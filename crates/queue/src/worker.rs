@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::backend::{Handed, Handout};
 use crate::claim::timed;
 use crate::driver::{Channels, Driver, Stopping};
+use crate::engine::Engine;
 use crate::listen::listen;
 use crate::settle::Verdict;
 use crate::sweep::Sweeper;
@@ -92,17 +93,18 @@ impl Worker {
         let sweeper =
             tokio::spawn(Sweeper::new(self.queue.pool().clone(), id, &self.settings).run(sweeping.clone()));
 
+        let engine =
+            Engine { worker: id, pool: self.queue.pool().clone(), settings: Arc::new(self.settings.clone()) };
         let driver = Driver::new(
-            id,
-            self.queue.clone(),
+            engine,
             self.jobs.clone(),
-            self.settings.clone(),
             self.served.clone(),
             Channels { handout, acks, heard },
             Stopping { gently: gently.clone(), at_once, deadline: self.shutdown_timeout },
         );
         info!(worker.id = %id, "Working on {name}");
         let driver = tokio::spawn(driver.run());
+        let units = tokio::spawn(self.queue.units().clone().keep_house());
         let runtime = self.runtime(&name, Handout { jobs, acks: ack }, gently);
         let ended = tokio::spawn(runtime).await;
 
@@ -110,6 +112,8 @@ impl Worker {
         sweeping.cancel();
         let _ = sweeper.await;
         listener.abort();
+        units.abort();
+        self.queue.units().give_back(Duration::ZERO).await;
         let gone = timed(self.queue.pool(), limit, async |conn: &mut sqlx::PgConnection| {
             workers::stopped(conn, id).await
         });

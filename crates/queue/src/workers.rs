@@ -1,5 +1,6 @@
 //! Worker processes, as they say of themselves in `greenroom.workers`.
 
+use greenroom_model::JobId;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -46,6 +47,22 @@ pub(crate) async fn seen(conn: &mut PgConnection, id: Uuid, busy: i32) -> Result
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// Returns which of these jobs this worker ran last and are at their end.
+pub(crate) async fn ended_here(
+    conn: &mut PgConnection,
+    id: Uuid,
+    jobs: &[JobId],
+) -> Result<Vec<JobId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select id as "id: JobId" from background_jobs
+            where id = any($1) and worker_id = $2 and lease_token is null"#,
+        &jobs.iter().map(|job| job.0).collect::<Vec<_>>(),
+        id,
+    )
+    .fetch_all(conn)
+    .await
 }
 
 /// Forgets a worker that stopped.

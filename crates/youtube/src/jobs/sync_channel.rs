@@ -215,7 +215,7 @@ impl Sync<'_> {
     async fn ended_by(&self, error: Error) -> Stop {
         let is_end = match error.class() {
             Class::Cancel => true,
-            Class::Retry | Class::RetryAfter(_) => self.ctx.is_last_attempt(),
+            Class::Retry | Class::RetryAfter(_) | Class::Trip { .. } => self.ctx.is_last_attempt(),
             Class::SnoozeUntil(_) | Class::Release => false,
         };
         if is_end && let Err(failed) = self.close(&error).await {
