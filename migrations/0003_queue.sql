@@ -190,6 +190,7 @@ comment on column greenroom.lanes.failures is 'Failures in a row that count agai
 comment on column greenroom.lanes.open_until is
     'Its breaker is open: nothing runs until then, and then one job alone, whose outcome closes or reopens it.';
 create index lanes_fair on greenroom.lanes (queue, pool, vtime, id) where awake;
+create index lanes_decided on greenroom.lanes (queue) where paused or overridden;
 create index lanes_open on greenroom.lanes (open_until) where open_until is not null;
 
 create table greenroom.pools (

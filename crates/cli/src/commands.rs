@@ -7,10 +7,12 @@ mod follow;
 mod jobs;
 mod keys;
 mod migrate;
+mod queues;
 mod sandbox;
 mod sync;
 mod tokens;
 mod up;
+mod why;
 
 use std::future::Future;
 
@@ -32,6 +34,11 @@ pub(crate) enum Command {
     /// Looks at jobs, and enqueues, cancels and retries them.
     #[command(subcommand)]
     Jobs(jobs::Command),
+    /// Shows queues, lanes and pools, pauses them and sets their limits.
+    #[command(subcommand)]
+    Queues(queues::Command),
+    /// Tells why a job does not run: what holds it, who has what it waits for, and until when.
+    Why(why::Args),
     /// Syncs connected accounts on demand.
     #[command(subcommand)]
     Sync(sync::Command),
@@ -59,6 +66,8 @@ impl Command {
             Self::Bench(bench) => until_interrupted(bench::run(&bench, terminal)).await,
             Self::Migrate => until_interrupted(migrate::run(terminal)).await,
             Self::Jobs(command) => until_interrupted(jobs::run(command, terminal)).await,
+            Self::Queues(command) => until_interrupted(queues::run(command, terminal)).await,
+            Self::Why(args) => until_interrupted(why::run(&args, terminal)).await,
             Self::Sync(command) => until_interrupted(sync::run(command, terminal)).await,
             Self::Access(command) => until_interrupted(access::run(command, terminal)).await,
             Self::Tokens(command) => tokens::run(&command, terminal),

@@ -12,18 +12,37 @@ use rand::RngExt as _;
 use sqlx::PgConnection;
 use tracing::{error, info};
 
-use crate::Settings;
 use crate::claim::interval;
 use crate::settle::{Settlement, Verdict};
+use crate::{QueueError, Settings};
 
 /// A breaker, by the row that it is a state of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Breaker {
+pub enum Breaker {
+    /// That of a lane, by its id.
     Lane(i64),
+    /// That of a pool, by its name.
     Pool(String),
 }
 
 impl Breaker {
+    /// Finds a lane's breaker by the lane's names.
+    pub async fn lane(
+        conn: &mut PgConnection,
+        queue: &str,
+        pool: &str,
+        key: &str,
+    ) -> Result<Self, QueueError> {
+        let id = sqlx::query_scalar!(
+            "select id from greenroom.lanes where id = greenroom.lane_id($1, $2, $3)",
+            queue,
+            pool,
+            key
+        );
+        let id = id.fetch_optional(conn).await?;
+        id.map(Self::Lane).ok_or_else(|| QueueError::NoSuch { what: "lane", name: key.to_owned() })
+    }
+
     const fn scope(&self) -> &'static str {
         match self {
             Self::Lane(_) => "lane",
@@ -164,6 +183,12 @@ fn alert(breaker: &Breaker, job: &Settlement, reason: &str, until: Option<DateTi
     let until = until.map(|until| until.to_rfc3339()).unwrap_or_default();
     error!(job.id = %job.id, reason, "The breaker of {breaker} opened; its jobs wait until {until}");
     metrics::counter!("greenroom_breakers_opened_total", "scope" => breaker.scope()).increment(1);
+}
+
+/// Closes a breaker at once, as an operator who knows that the outside serves again.
+pub async fn close_breaker(conn: &mut PgConnection, breaker: &Breaker) -> Result<(), QueueError> {
+    heal(conn, breaker).await?;
+    Ok(())
 }
 
 /// Forgets a breaker's failures, and closes it where it was open.

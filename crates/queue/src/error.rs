@@ -69,6 +69,9 @@ pub enum QueueError {
         /// Its name.
         name: String,
     },
+    /// A budget needs windows.
+    #[error("the pool {0:?} has no window for its units: say when windows end, as a cron expression")]
+    NoWindow(String),
     /// The job's state does not allow the operation.
     #[error("job {job} is {status}: {advice}")]
     WrongState {

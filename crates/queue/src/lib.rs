@@ -23,6 +23,7 @@ mod enqueue;
 mod error;
 mod held;
 mod job;
+mod lane;
 mod leader;
 mod lease;
 mod listen;
@@ -34,30 +35,35 @@ mod settings;
 mod settle;
 mod sweep;
 mod tell;
+mod units;
 mod wake;
+mod why;
 mod worker;
 mod workers;
 
 #[cfg(test)]
-mod limits;
+mod limit_tests;
 #[cfg(test)]
 mod probes;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use backoff::Backoff;
+pub use breaker::{Breaker, close_breaker};
 pub use context::{Context, Done};
 pub use control::{Attempt, Cancelled, Filter, JobRow, Page, attempts, cancel, list, retry, show};
 pub use cron::{Cron, CronError};
 pub use enqueue::{Enqueued, NewJob, enqueue};
 pub use error::{EnqueueError, QueueError};
 pub use job::{Class, Job, JobError, Lane, Policy, Scope, Stop};
+pub use lane::{LaneRow, lanes, set_lane};
 pub use leader::Leader;
 pub use pause::{Pausable, set_paused};
-pub use pool::{Budget, Pool};
+pub use pool::{Budget, Limits, Pool, PoolRow, pools, reset as reset_limits, set_limits};
 pub use router::{BuildError, Jobs, KindInfo};
 pub use schedule::{CatchUp, Scheduler};
 pub use settings::Settings;
 pub use sweep::{Swept, sweep};
 pub use wake::Queue;
+pub use why::{Reason, Why, why};
 pub use worker::{Worker, WorkerError};

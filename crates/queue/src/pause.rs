@@ -4,6 +4,8 @@
 //! set aside one by one as the claim comes upon them, since they share lanes with others, and put back by
 //! the sweeper when the kind is resumed. What runs is left alone.
 
+use std::fmt;
+
 use sqlx::PgConnection;
 
 use crate::{QueueError, wake};
@@ -26,6 +28,17 @@ pub enum Pausable {
     },
     /// A pool.
     Pool(String),
+}
+
+impl fmt::Display for Pausable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Queue(name) => write!(f, "queue {name}"),
+            Self::Kind(kind) => write!(f, "kind {kind}"),
+            Self::Lane { queue, key, .. } => write!(f, "lane {key} of queue {queue}"),
+            Self::Pool(name) => write!(f, "pool {name}"),
+        }
+    }
 }
 
 /// Pauses or resumes; tells whether that changed anything.

@@ -2,27 +2,13 @@
 //!
 //! A pool has a cap on the jobs that run at once, which the claim counts from the jobs themselves, and a
 //! budget of units a window, such as a platform's daily quota. The claim admits no job while no unit is
-//! left; a handler spends units call by call ([`crate::Context::spend`]). Processes take units in grants
-//! of some seconds and spend them without asking, so the row of a busy pool is not hot. A process that
-//! dies leaves its grant as spent: a budget is never exceeded, and at worst a little of it is lost.
-
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+//! left; a handler spends units call by call ([`crate::Context::spend`], and `units.rs` for how).
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
-use tokio::time::Instant;
+use sqlx::PgConnection;
 use tracing::warn;
 
-use crate::claim::timed;
 use crate::{Cron, QueueError};
-
-/// How long a grant is kept before what is left of it goes back.
-const HOLD: Duration = Duration::from_secs(10);
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many calls' worth the first grant is.
-const FIRST_GRANT: i64 = 10;
 
 /// A pool as code declares it; operators may decide otherwise in its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,180 +121,113 @@ pub(crate) async fn renew_windows(conn: &mut PgConnection) -> Result<(), sqlx::E
     Ok(())
 }
 
-/// What a process holds of one pool.
-#[derive(Debug, Default)]
-struct Grant {
-    left: i64,
-    /// Units of the last grant, by which the next one is measured.
-    size: i64,
-    taken_at: Option<Instant>,
-    window_ends_at: Option<DateTime<Utc>>,
-    /// When the window ends, on this process's own clock.
-    ends: Option<Instant>,
-    /// Until when it is known that the pool has no budget.
-    unlimited_until: Option<Instant>,
+/// A pool as it stands.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct PoolRow {
+    /// Its name.
+    pub name: String,
+    /// Jobs that may run at once.
+    pub cap: Option<i32>,
+    /// Jobs that run, counted no further than its cap, or than a thousand.
+    pub running: i64,
+    /// Units that may be spent in a window.
+    pub budget: Option<i64>,
+    /// Units of this window that processes hold or have spent.
+    pub granted: i64,
+    /// When windows end, as a cron expression.
+    pub window_cron: Option<String>,
+    /// The time zone of the expression.
+    pub window_timezone: String,
+    /// When this window ends.
+    pub window_ends_at: Option<DateTime<Utc>>,
+    /// Whether operators decided its limits, and not the code.
+    pub overridden: bool,
+    /// Whether operators paused it.
+    pub paused: bool,
+    /// Failures in a row that count against its breaker.
+    pub failures: i32,
+    /// Its breaker is open until then, and half-open after.
+    pub open_until: Option<DateTime<Utc>>,
+    /// Why it opened.
+    pub open_reason: Option<String>,
 }
 
-/// No unit is left.
-#[derive(Debug)]
-pub(crate) struct NoUnits {
-    /// When there are some again.
-    pub until: DateTime<Utc>,
+/// Lists the pools by name.
+pub async fn pools(conn: &mut PgConnection) -> Result<Vec<PoolRow>, QueueError> {
+    Ok(sqlx::query_as!(
+        PoolRow,
+        r#"
+        select p.name, p.cap, r.n as "running!", p.budget, p.granted, p.window_cron, p.window_timezone,
+               p.window_ends_at, p.overridden, p.paused, p.failures, p.open_until, p.open_reason
+          from greenroom.pools p
+         cross join lateral (
+               select count(*) as n from (select from background_jobs b
+                                           where b.pool = p.name and b.pool <> '' and b.status = 'running'
+                                           limit coalesce(p.cap, 1000)) running) r
+         order by p.name
+        "#
+    )
+    .fetch_all(conn)
+    .await?)
 }
 
-/// The units that this process holds of every pool.
-#[derive(Clone, Debug)]
-pub(crate) struct Units {
-    pool: PgPool,
-    grants: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<Grant>>>>>,
+/// The limits of a pool, as an operator decides them.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// Jobs that may run at once.
+    pub cap: Option<u32>,
+    /// Units that may be spent in a window.
+    pub units: Option<u32>,
+    /// When windows end: a cron expression, in the pool's time zone.
+    pub cron: Option<String>,
+    /// The time zone of the expression.
+    pub timezone: Option<String>,
 }
 
-impl Units {
-    pub(crate) fn new(pool: PgPool) -> Self {
-        Self { pool, grants: Arc::default() }
+/// Overrides limits of a pool; those that are not named stay. What is declared in code is not written any
+/// more, until [`reset`]. A new window begins where its expression changes.
+pub async fn set_limits(conn: &mut PgConnection, name: &str, limits: &Limits) -> Result<(), QueueError> {
+    let now = sqlx::query!(
+        r#"select window_cron, window_timezone, budget from greenroom.pools where name = $1"#,
+        name
+    )
+    .fetch_optional(&mut *conn)
+    .await?
+    .ok_or_else(|| no_such(name))?;
+    let timezone = limits.timezone.as_deref().unwrap_or(&now.window_timezone);
+    let cron = limits.cron.as_deref().or(now.window_cron.as_deref());
+    if let Some(cron) = cron {
+        Cron::parse(cron, timezone)?;
+    } else if limits.units.or(now.budget.map(|_| 0)).is_some() {
+        return Err(QueueError::NoWindow(name.to_owned()));
     }
-
-    fn grant(&self, pool: &str) -> Arc<tokio::sync::Mutex<Grant>> {
-        let mut grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(grants.entry(pool.to_owned()).or_default())
-    }
-
-    /// Spends units of a pool, of which a kind may use `share` percent.
-    pub(crate) async fn spend(
-        &self,
-        pool: &str,
-        units: u32,
-        share: u8,
-    ) -> Result<Result<(), NoUnits>, QueueError> {
-        let units = i64::from(units);
-        let grant = self.grant(pool);
-        let mut grant = grant.lock().await;
-        let now = Instant::now();
-        if grant.unlimited_until.is_some_and(|until| now < until) {
-            return Ok(Ok(()));
-        }
-        if grant.ends.is_none_or(|ends| now >= ends) {
-            // What was left belongs to a window that is over.
-            *grant = Grant { size: grant.size, ..Grant::default() };
-        }
-        // A share can only be judged against the row, so whoever has one asks for each spending.
-        if share >= 100 && grant.left >= units {
-            grant.left -= units;
-            return Ok(Ok(()));
-        }
-        let (least, wanted) = if share >= 100 {
-            (units - grant.left, (grant.size * 2).max(units * FIRST_GRANT))
-        } else {
-            (units, units)
-        };
-        match self.take(pool, least, wanted, share).await? {
-            Taken::Unlimited => grant.unlimited_until = Some(now + HOLD),
-            Taken::Some { units: taken, ends_at, secs_left } => {
-                if share >= 100 {
-                    grant.left += taken - units;
-                    grant.size = taken;
-                    grant.taken_at = Some(now);
-                    grant.window_ends_at = Some(ends_at);
-                    grant.ends = Some(now + Duration::try_from_secs_f64(secs_left).unwrap_or_default());
-                }
-            }
-            Taken::None { until } => return Ok(Err(NoUnits { until })),
-        }
-        Ok(Ok(()))
-    }
-
-    async fn take(&self, pool: &str, least: i64, wanted: i64, share: u8) -> Result<Taken, QueueError> {
-        let row = timed(&self.pool, STATEMENT_TIMEOUT, async |conn: &mut PgConnection| {
-            sqlx::query!(
-                r#"
-                with before as (
-                    -- A grant is at most a quarter of the rest, so that the last units do not lie idle with one
-                    -- process while another has work for them.
-                    select name, case when rest < $2 then rest else greatest($2, least($3, rest / 4)) end as units
-                      from (select name, budget * $4::int8 / 100 - granted as rest
-                              from greenroom.pools where name = $1 for no key update) p
-                ), taken as (
-                    update greenroom.pools p set granted = p.granted + b.units, updated_at = greenroom.now()
-                      from before b
-                     where p.name = b.name and b.units >= $2 and p.window_ends_at > greenroom.now()
-                    returning p.name, b.units
-                )
-                select t.units as "units?", p.budget is null as "unlimited!", p.window_ends_at as ends_at,
-                       extract(epoch from p.window_ends_at - greenroom.now())::float8 as secs_left,
-                       greenroom.now() as "now!"
-                  from greenroom.pools p left join taken t on t.name = p.name
-                 where p.name = $1
-                "#,
-                pool,
-                least,
-                wanted,
-                i64::from(share),
-            )
-            .fetch_optional(conn)
-            .await
-        })
-        .await?;
-        Ok(match row {
-            None => Taken::Unlimited,
-            Some(row) if row.unlimited => Taken::Unlimited,
-            Some(row) => match (row.units, row.ends_at, row.secs_left) {
-                (Some(units), Some(ends_at), Some(secs_left)) => Taken::Some { units, ends_at, secs_left },
-                // The next window is about to begin, or was never computed: the sweeper does.
-                (_, ends_at, _) => {
-                    let soon = row.now + chrono::TimeDelta::seconds(1);
-                    Taken::None { until: ends_at.map_or(soon, |at| at.max(soon)) }
-                }
-            },
-        })
-    }
-
-    /// Gives back what is left of grants that are older than `age`.
-    pub(crate) async fn give_back(&self, age: Duration) {
-        let grants: Vec<(String, Arc<tokio::sync::Mutex<Grant>>)> = {
-            let grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
-            grants.iter().map(|(name, grant)| (name.clone(), Arc::clone(grant))).collect()
-        };
-        for (pool, grant) in grants {
-            let mut grant = grant.lock().await;
-            if grant.left == 0 || grant.taken_at.is_none_or(|at| at.elapsed() < age) {
-                continue;
-            }
-            let (left, ends_at) = (grant.left, grant.window_ends_at);
-            let returned = timed(&self.pool, STATEMENT_TIMEOUT, async |conn: &mut PgConnection| {
-                sqlx::query!(
-                    // Of the same window only: in a later one they were never granted.
-                    "update greenroom.pools set granted = greatest(0, granted - $2), updated_at = greenroom.now()
-                      where name = $1 and window_ends_at is not distinct from $3",
-                    pool,
-                    left,
-                    ends_at,
-                )
-                .execute(conn)
-                .await
-            });
-            match returned.await {
-                Ok(_) => *grant = Grant::default(),
-                // Whether it was written is not known, so they count as spent.
-                Err(error) => {
-                    warn!(pool, %error, "Could not give back {left} units; they count as spent");
-                    *grant = Grant::default();
-                }
-            }
-        }
-    }
-
-    /// Gives back what is old, from time to time.
-    pub(crate) async fn keep_house(self) {
-        loop {
-            tokio::time::sleep(HOLD).await;
-            self.give_back(HOLD).await;
-        }
-    }
+    sqlx::query!(
+        r#"
+        update greenroom.pools p
+           set overridden = true,
+               cap = coalesce($2, p.cap), budget = coalesce($3, p.budget), window_cron = $4, window_timezone = $5,
+               granted = least(p.granted, coalesce($3, p.budget)),
+               window_ends_at = case when p.window_cron = $4 and p.window_timezone = $5 then p.window_ends_at end,
+               updated_at = greenroom.now()
+         where name = $1
+        "#,
+        name,
+        limits.cap.map(u32::cast_signed),
+        limits.units.map(i64::from),
+        cron,
+        timezone,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
-/// What asking for units brought.
-enum Taken {
-    Unlimited,
-    Some { units: i64, ends_at: DateTime<Utc>, secs_left: f64 },
-    None { until: DateTime<Utc> },
+/// Gives the pool's limits back to the code, which writes them when the next process starts.
+pub async fn reset(conn: &mut PgConnection, name: &str) -> Result<(), QueueError> {
+    let reset = sqlx::query!("update greenroom.pools set overridden = false where name = $1", name);
+    if reset.execute(conn).await?.rows_affected() == 0 { Err(no_such(name)) } else { Ok(()) }
+}
+
+fn no_such(name: &str) -> QueueError {
+    QueueError::NoSuch { what: "pool", name: name.to_owned() }
 }

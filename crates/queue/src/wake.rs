@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::enqueue::WakeLane;
-use crate::pool::Units;
+use crate::units::Units;
 use crate::{EnqueueError, Enqueued, Job, NewJob, enqueue};
 
 /// The channel on which a queue's name says that it has work.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use greenroom_boot::pool;
+use greenroom_boot::{Config, pool};
 use greenroom_queue::{Context, Done, Job, Jobs, NewJob, Policy, Queue, Settings, Stop, Worker};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -215,7 +215,7 @@ impl AtWork {
 }
 
 async fn worker(terminal: &Terminal, seen: &Arc<Seen>) -> Result<AtWork, CliError> {
-    let config = terminal.config()?;
+    let config = Config::load()?;
     let url = terminal.secret("DATABASE_URL")?;
     let engine = greenroom_worker::engine_pool(&config, &url, "greenroom-bench").await?;
     let settings: Settings = config.section("queue")?;

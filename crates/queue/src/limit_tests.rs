@@ -182,7 +182,7 @@ async fn processes_that_spend_at_the_same_time_share_one_budget() {
     let mut spenders = tokio::task::JoinSet::new();
     for _ in 0..4 {
         // A handle of its own is what another process has.
-        let units = crate::pool::Units::new(house.db.pool().clone());
+        let units = crate::units::Units::new(house.db.pool().clone());
         for _ in 0..10 {
             let (units, spent) = (units.clone(), Arc::clone(&spent));
             spenders.spawn(async move {
@@ -207,7 +207,7 @@ async fn processes_that_spend_at_the_same_time_share_one_budget() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_share_leaves_the_rest_to_others() {
     let house = House::new().await;
-    let units = crate::pool::Units::new(house.db.pool().clone());
+    let units = crate::units::Units::new(house.db.pool().clone());
     let mut spent = 0;
     while units.spend("outside", 1, 30).await.unwrap().is_ok() {
         spent += 1;

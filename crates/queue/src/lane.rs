@@ -1,0 +1,106 @@
+//! Lanes as people see and set them. How they work is told where they are claimed: `greenroom.claim`.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::QueueError;
+
+/// A lane as it stands.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct LaneRow {
+    /// Its queue.
+    pub queue: String,
+    /// The pool that its jobs draw on; empty where they draw on none.
+    pub pool: String,
+    /// Its key, such as `connection_id:…`.
+    pub key: String,
+    /// Jobs that may run at once.
+    pub cap: Option<i32>,
+    /// Its share beside the other lanes.
+    pub weight: f32,
+    /// How far it has come; the lowest is next.
+    pub vtime: f64,
+    /// Jobs that are ready, counted to a thousand.
+    pub ready: i64,
+    /// Jobs that run, counted to a thousand.
+    pub running: i64,
+    /// Whether the claim looks at it.
+    pub awake: bool,
+    /// Whether operators decided its cap.
+    pub overridden: bool,
+    /// Whether operators paused it.
+    pub paused: bool,
+    /// Failures in a row that count against its breaker.
+    pub failures: i32,
+    /// Its breaker is open until then, and half-open after.
+    pub open_until: Option<DateTime<Utc>>,
+    /// Why it opened.
+    pub open_reason: Option<String>,
+}
+
+/// Lists lanes of a queue that somebody decided about or that are shut, and then those that are next.
+pub async fn lanes(conn: &mut PgConnection, queue: &str, limit: u16) -> Result<Vec<LaneRow>, QueueError> {
+    Ok(sqlx::query_as!(
+        LaneRow,
+        r#"
+        with chosen as (
+            (select id, 0 as place from greenroom.lanes
+              where open_until is not null and queue = $1 order by open_until limit $2)
+            union all
+            (select id, 1 from greenroom.lanes where (paused or overridden) and queue = $1 limit $2)
+            union all
+            (select id, 2 from greenroom.lanes
+              where awake and queue = $1 order by queue, pool, vtime, id limit $2)
+            union all
+            -- Full lanes sleep; they are found by what they run.
+            (select distinct lane, 3 from background_jobs where status = 'running' and queue = $1 limit $2)
+        ), listed as (
+            select id, min(place) as place from chosen group by id order by 2, 1 limit $2
+        )
+        select l.queue, l.pool, l.key, l.cap, l.weight, l.vtime, l.awake, l.overridden, l.paused, l.failures,
+               l.open_until, l.open_reason, ready.n as "ready!", running.n as "running!"
+          from listed join greenroom.lanes l on l.id = listed.id
+         cross join lateral (
+               select count(*) as n from (select from background_jobs b
+                                           where b.lane = l.id and b.status = 'pending' and b.rank >= l.head
+                                           limit 1000) jobs) ready
+         cross join lateral (
+               select count(*) as n from (select from background_jobs b
+                                           where b.lane = l.id and b.status = 'running' limit 1000) jobs) running
+         order by listed.place, l.vtime, l.id
+        "#,
+        queue,
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// Sets a lane's cap or weight, making the lane where no job has yet. A cap that is set here stays, whatever
+/// the policies of kinds say.
+pub async fn set_lane(
+    conn: &mut PgConnection,
+    (queue, pool, key): (&str, &str, &str),
+    cap: Option<u32>,
+    weight: Option<f32>,
+) -> Result<(), QueueError> {
+    sqlx::query!(
+        r#"
+        insert into greenroom.lanes as l (id, queue, pool, key, cap, weight, overridden)
+        values (greenroom.lane_id($1, $2, $3), $1, $2, $3, $4::integer, coalesce($5, 1), $4::integer is not null)
+        on conflict (id) do update
+           set cap = coalesce($4, l.cap), weight = coalesce($5, l.weight),
+               overridden = l.overridden or $4::integer is not null,
+               -- A wider lane may have more to give.
+               awake = greenroom.may_wake(l.paused, l.open_until)
+        "#,
+        queue,
+        pool,
+        key,
+        cap.map(u32::cast_signed),
+        weight,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
