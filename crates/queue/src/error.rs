@@ -61,6 +61,12 @@ pub enum QueueError {
     /// There is no such job.
     #[error("there is no job {0}")]
     NotFound(JobId),
+    /// There is no such schedule.
+    #[error("there is no schedule {0:?}: `greenroom schedules list` names those there are")]
+    NoSchedule(String),
+    /// The schedule was made by operators, so there is nothing to go back to.
+    #[error("no code declares the schedule {0:?}, so there is nothing to reset it to: set what it should be")]
+    NotDeclared(String),
     /// The job's state does not allow the operation.
     #[error("job {job} is {status}: {advice}")]
     WrongState {

@@ -26,6 +26,7 @@ mod lease;
 mod listen;
 mod router;
 mod schedule;
+pub mod schedules;
 mod settings;
 mod settle;
 mod sweep;
