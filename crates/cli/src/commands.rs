@@ -8,6 +8,7 @@ mod jobs;
 mod keys;
 mod migrate;
 mod sandbox;
+mod schedules;
 mod sync;
 mod tokens;
 mod up;
@@ -32,6 +33,9 @@ pub(crate) enum Command {
     /// Looks at jobs, and enqueues, cancels and retries them.
     #[command(subcommand)]
     Jobs(jobs::Command),
+    /// Looks at what comes by itself, and pauses, overrides and runs it.
+    #[command(subcommand)]
+    Schedules(schedules::Command),
     /// Syncs connected accounts on demand.
     #[command(subcommand)]
     Sync(sync::Command),
@@ -59,6 +63,7 @@ impl Command {
             Self::Bench(bench) => until_interrupted(bench::run(&bench, terminal)).await,
             Self::Migrate => until_interrupted(migrate::run(terminal)).await,
             Self::Jobs(command) => until_interrupted(jobs::run(command, terminal)).await,
+            Self::Schedules(command) => until_interrupted(schedules::run(command, terminal)).await,
             Self::Sync(command) => until_interrupted(sync::run(command, terminal)).await,
             Self::Access(command) => until_interrupted(access::run(command, terminal)).await,
             Self::Tokens(command) => tokens::run(&command, terminal),

@@ -58,6 +58,17 @@ pub struct ScheduleRow {
     pub now: DateTime<Utc>,
 }
 
+impl ScheduleRow {
+    /// Returns the coming ticks, of which the first may be late; what is paused has them too.
+    pub fn upcoming(&self, n: usize) -> Vec<DateTime<Utc>> {
+        let Ok(cron) = Cron::parse(&self.cron, &self.timezone) else {
+            return Vec::new();
+        };
+        let first = self.next_fire_at.or_else(|| cron.next_after(self.now));
+        std::iter::successors(first, |fire| cron.next_after(self.now.max(*fire))).take(n).collect()
+    }
+}
+
 /// What operators decide about a schedule; what is `None` stays as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Override {
