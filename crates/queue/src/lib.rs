@@ -24,6 +24,7 @@ mod job;
 mod leader;
 mod lease;
 mod listen;
+mod prune;
 mod router;
 mod schedule;
 pub mod schedules;

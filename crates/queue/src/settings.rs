@@ -18,7 +18,14 @@ pub struct Settings {
     pub statement_timeout_ms: u64,
     /// How many jobs one statement of the engine claims, completes or sweeps at most.
     pub batch: u32,
+    /// How long completed jobs are kept.
+    pub keep_completed_secs: u64,
+    /// How long failed jobs are kept.
+    pub keep_failed_secs: u64,
 }
+
+/// The longest retention: a hundred years.
+const KEEP_LIMIT: u64 = 3_155_760_000;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -29,6 +36,8 @@ impl Default for Settings {
             cancel_grace_ms: 5_000,
             statement_timeout_ms: 5_000,
             batch: 500,
+            keep_completed_secs: 7 * 86_400,
+            keep_failed_secs: 30 * 86_400,
         }
     }
 }
@@ -44,6 +53,16 @@ impl Settings {
                 "statement_timeout_ms",
                 (100..=self.lease_secs * 500).contains(&self.statement_timeout_ms),
                 "between 100 and half the lease",
+            ),
+            (
+                "keep_completed_secs",
+                (60..=KEEP_LIMIT).contains(&self.keep_completed_secs),
+                "between 60 and a hundred years",
+            ),
+            (
+                "keep_failed_secs",
+                (60..=KEEP_LIMIT).contains(&self.keep_failed_secs),
+                "between 60 and a hundred years",
             ),
             ("batch", (1..=10_000).contains(&self.batch), "between 1 and 10000"),
         ];
