@@ -174,8 +174,7 @@ fn api(error: &greenroom_api::StartError) -> (Exit, &'static str) {
 
 fn queue(error: &QueueError) -> (Exit, &'static str) {
     match error {
-        QueueError::NotFound(_) => (Exit::NotFound, "not_found"),
-        QueueError::NoSchedule(_) => (Exit::NotFound, "not_found"),
+        QueueError::NotFound(_) | QueueError::NoSchedule(_) => (Exit::NotFound, "not_found"),
         QueueError::NotDeclared(_) => (Exit::Conflict, "not_declared"),
         QueueError::Cron(_) => (Exit::Usage, "cron"),
         QueueError::WrongState { .. } => (Exit::Conflict, "wrong_state"),

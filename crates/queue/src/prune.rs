@@ -223,12 +223,12 @@ mod tests {
 
     /// Prunes to the end of a round; returns how many jobs went.
     async fn round(pruner: &mut Pruner, db: &Database) -> u64 {
-        let mut pruned = 0;
+        let mut gone = 0;
         pruner.rests_until = None;
         while pruner.rests_until.is_none() {
-            pruned += pruner.turn(db.pool(), &Settings::default()).await.unwrap();
+            gone += pruner.turn(db.pool(), &Settings::default()).await.unwrap();
         }
-        pruned
+        gone
     }
 
     async fn left(db: &Database) -> BTreeSet<Uuid> {
@@ -260,7 +260,7 @@ mod tests {
         .await
         .unwrap();
 
-        db.advance(DAY * 7 - Duration::from_mins(1)).await;
+        db.advance(Duration::from_mins(7 * 24 * 60 - 1)).await;
         assert_eq!(round(&mut pruner, &db).await, 0, "a week is not over");
         db.advance(Duration::from_mins(2)).await;
         assert_eq!(pruner.turn(db.pool(), &Settings::default()).await.unwrap(), 0, "it rests");
@@ -322,8 +322,8 @@ mod tests {
             }
         };
         let mut pruner = Pruner::default();
-        let (seen, pruned) = tokio::join!(read, round(&mut pruner, &db));
-        assert_eq!(pruned, 2_000);
+        let (seen, gone) = tokio::join!(read, round(&mut pruner, &db));
+        assert_eq!(gone, 2_000);
         assert!(seen.is_sorted_by(|one, next| one > next), "each once, in order");
         assert!(seen.len() < 2_200, "it was read while it went");
         let mut read_young: Vec<Uuid> = seen.into_iter().filter(|id| !old.contains(id)).collect();

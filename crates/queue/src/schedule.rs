@@ -78,16 +78,19 @@ pub struct Scheduler {
     heartbeat: Heartbeat,
 }
 
-/// A schedule whose tick has come, or is yet to be computed.
-struct Due {
+/// A schedule that this scheduler may fire.
+struct Known {
     name: String,
     kind: String,
     cron: String,
     timezone: String,
     catch_up: String,
     payload: serde_json::Value,
+    paused: bool,
     next_fire_at: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
+    /// Whether its tick has come, or is yet to be computed.
+    is_due: bool,
 }
 
 /// Why a schedule cannot fire as it stands, until somebody changes its row.
@@ -237,7 +240,12 @@ impl Scheduler {
 
     async fn tick_if_late(&self, late: Duration) -> Result<usize, QueueError> {
         let mut ticks = 0;
-        for schedule in self.due(interval(late)).await? {
+        for schedule in self.known(interval(late)).await? {
+            self.heartbeat.beat();
+            tell_lag(&schedule);
+            if !schedule.is_due {
+                continue;
+            }
             match self.plan(&schedule) {
                 Ok(plan) => match self.fire(&schedule, &plan).await {
                     Ok(fired) => ticks += fired,
@@ -250,18 +258,18 @@ impl Scheduler {
         Ok(ticks)
     }
 
-    /// Finds what is due of that which this code has, and of what operators made for a kind it knows.
-    async fn due(&self, late: PgInterval) -> Result<Vec<Due>, QueueError> {
+    /// Reads the schedules that this code has, and those that operators made for a kind it knows.
+    async fn known(&self, late: PgInterval) -> Result<Vec<Known>, QueueError> {
         let (names, kinds) = (self.names(), self.jobs.kinds().map(|info| info.kind.to_owned()));
         let kinds: Vec<String> = kinds.collect();
         timed(self.queue.pool(), STATEMENT_TIMEOUT, async |conn: &mut PgConnection| {
             sqlx::query_as!(
-                Due,
+                Known,
                 r#"
-                select name, kind, cron, timezone, catch_up, payload, next_fire_at, greenroom.now() as "now!"
+                select name, kind, cron, timezone, catch_up, payload, paused, next_fire_at, greenroom.now() as "now!",
+                       not paused and (next_fire_at is null or next_fire_at <= greenroom.now() - $3::interval) as "is_due!"
                   from greenroom.schedules
-                 where not paused and (next_fire_at is null or next_fire_at <= greenroom.now() - $3::interval)
-                   and case when declared_at is null then kind = any($2) else name = any($1) end
+                 where case when declared_at is null then kind = any($2) else name = any($1) end
                  order by next_fire_at
                 "#,
                 &names,
@@ -274,13 +282,17 @@ impl Scheduler {
         .await
     }
 
-    fn plan(&self, schedule: &Due) -> Result<Plan, Unfit> {
+    fn plan(&self, schedule: &Known) -> Result<Plan, Unfit> {
         let cron = Cron::parse(&schedule.cron, &schedule.timezone)?;
         let (fires, next) = match schedule.next_fire_at {
             Some(first) => missed(&cron, CatchUp::parse(&schedule.catch_up), first, schedule.now),
             None => (Vec::new(), cron.next_after(schedule.now)),
         };
         let payload = schedule.payload.to_string();
+        if fires.is_empty() {
+            // A row that makes no job is told as wrong before its first tick comes.
+            self.jobs.build(&schedule.kind, &payload, None)?;
+        }
         let jobs = fires
             .iter()
             .map(|_| self.jobs.build(&schedule.kind, &payload, None))
@@ -288,7 +300,7 @@ impl Scheduler {
         Ok(Plan { fires, jobs, next })
     }
 
-    async fn fire(&self, schedule: &Due, plan: &Plan) -> Result<usize, QueueError> {
+    async fn fire(&self, schedule: &Known, plan: &Plan) -> Result<usize, QueueError> {
         let enqueued = timed(self.queue.pool(), STATEMENT_TIMEOUT, async |conn: &mut PgConnection| {
             let mut tx = conn.begin().await?;
             let enqueued = move_on(&mut tx, schedule, plan).await?;
@@ -306,8 +318,6 @@ impl Scheduler {
         if schedule.now - first > ON_TIME {
             counter!("greenroom_schedule_misfires_total", "schedule" => schedule.name.clone()).increment(1);
         }
-        // What is left to catch up with, if anything is.
-        tell_lag(schedule, plan.next);
         info!(
             schedule = schedule.name,
             "Enqueued {} of {} ticks",
@@ -318,8 +328,7 @@ impl Scheduler {
     }
 
     /// Writes down why a schedule does not fire, and says it once.
-    async fn note(&self, schedule: &Due, unfit: &Unfit) -> Result<(), QueueError> {
-        tell_lag(schedule, schedule.next_fire_at);
+    async fn note(&self, schedule: &Known, unfit: &Unfit) -> Result<(), QueueError> {
         let error = unfit.to_string();
         let noted = timed(self.queue.pool(), STATEMENT_TIMEOUT, async |conn: &mut PgConnection| {
             sqlx::query!(
@@ -344,7 +353,7 @@ impl Scheduler {
 /// Takes a tick, unless another scheduler was faster or somebody has changed the schedule meanwhile.
 async fn move_on(
     conn: &mut PgConnection,
-    schedule: &Due,
+    schedule: &Known,
     plan: &Plan,
 ) -> Result<Option<Vec<Enqueued>>, sqlx::Error> {
     let mine = sqlx::query_scalar!(
@@ -408,8 +417,9 @@ fn missed(
     (fires, next)
 }
 
-/// Tells how late a schedule is: nothing, unless a tick that was due has not been enqueued.
-fn tell_lag(schedule: &Due, next: Option<DateTime<Utc>>) {
+/// Tells how late a schedule is: by the age of a tick that is due and has not been enqueued.
+fn tell_lag(schedule: &Known) {
+    let next = schedule.next_fire_at.filter(|_| !schedule.paused);
     let late = next.and_then(|next| (schedule.now - next).to_std().ok()).unwrap_or_default();
     gauge!("greenroom_schedule_lag_seconds", "schedule" => schedule.name.clone()).set(late.as_secs_f64());
 }

@@ -146,6 +146,6 @@ async fn set_paused(
     pause(conn, names, paused).await?;
     let state = if paused { "paused" } else { "resumed" };
     terminal.answer(&json!({"names": names, "paused": paused}), || {
-        names.iter().map(|name| format!("{name} is {state}\n")).collect()
+        names.iter().map(|name| format!("{name} is {state}")).collect::<Vec<_>>().join("\n")
     })
 }

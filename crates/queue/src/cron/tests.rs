@@ -216,7 +216,7 @@ fn field(min: u32, max: u32) -> impl Strategy<Value = Field> {
 
 /// An expression of five fields, and the rule it stands for.
 fn expression() -> impl Strategy<Value = [Field; 5]> {
-    (field(0, 59), field(0, 23), field(1, 31), field(1, 12), field(0, 7)).prop_map(|fields| fields.into())
+    (field(0, 59), field(0, 23), field(1, 31), field(1, 12), field(0, 7)).prop_map(Into::into)
 }
 
 fn text(fields: &[Field; 5]) -> String {

@@ -32,7 +32,10 @@ async fn schedules_are_listed_paused_overridden_and_reset() {
         listed["schedules"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
     assert!(names.contains(&NAME) && names.is_sorted(), "{names:?}");
     for schedule in listed["schedules"].as_array().unwrap() {
-        assert!(schedule["error"].is_null() && schedule["next_fire_at"].is_string(), "as declared: {schedule}");
+        assert!(
+            schedule["error"].is_null() && schedule["next_fire_at"].is_string(),
+            "as declared: {schedule}"
+        );
     }
     assert_eq!(document(&db, &["show", NAME, "--next", "3"]).await["next"].as_array().unwrap().len(), 3);
 
