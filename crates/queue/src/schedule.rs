@@ -8,12 +8,15 @@
 //! the row. A tick fires in a scheduler whose own code has the schedule, so one that no code has any more
 //! stays in the table, and does nothing.
 
+mod catch_up;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+pub use catch_up::CatchUp;
+use catch_up::{ON_TIME, missed};
+use chrono::{DateTime, Utc};
 use greenroom_model::JobId;
 use metrics::{counter, gauge};
 use sqlx::postgres::types::PgInterval;
@@ -31,44 +34,10 @@ use crate::{
 
 const TICK: Duration = Duration::from_secs(1);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The most missed ticks of one schedule that `all` catches up with at a time.
-const CATCH_UP_LIMIT: usize = 1_000;
-/// How late a tick may be and still not be a missed one.
-const ON_TIME: TimeDelta = TimeDelta::minutes(1);
 /// How often a scheduler says again what its code has.
 const DECLARE_EVERY: Duration = Duration::from_mins(1);
 /// How late a tick is when a scheduler fires it that does not lead: the leader's code lacks it.
 const LEFT_BY_THE_LEADER: Duration = Duration::from_secs(15);
-
-/// What becomes of ticks that were missed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CatchUp {
-    /// They are left out.
-    Skip,
-    /// The latest of them runs.
-    Latest,
-    /// Every one of them runs.
-    All,
-}
-
-impl CatchUp {
-    /// Returns its name in the table.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Skip => "skip",
-            Self::Latest => "latest",
-            Self::All => "all",
-        }
-    }
-
-    fn parse(text: &str) -> Self {
-        match text {
-            "skip" => Self::Skip,
-            "all" => Self::All,
-            _ => Self::Latest,
-        }
-    }
-}
 
 /// Enqueues what the policies of a list of jobs say is due.
 #[derive(Debug)]
@@ -393,28 +362,6 @@ async fn move_on(
     .execute(conn)
     .await?;
     Ok(Some(enqueued))
-}
-
-/// Returns the fire times to enqueue now, by the catch-up policy, and the next one after them.
-fn missed(
-    cron: &Cron,
-    catch_up: CatchUp,
-    first: DateTime<Utc>,
-    now: DateTime<Utc>,
-) -> (Vec<DateTime<Utc>>, Option<DateTime<Utc>>) {
-    let mut fires = match catch_up {
-        // The rest of a long absence is caught up with at the next tick.
-        CatchUp::All => std::iter::successors(Some(first), |fire| cron.next_after(*fire))
-            .take_while(|fire| *fire <= now)
-            .take(CATCH_UP_LIMIT)
-            .collect(),
-        CatchUp::Skip | CatchUp::Latest => vec![cron.last_between(first, now).unwrap_or(first)],
-    };
-    let next = cron.next_after(fires.last().copied().unwrap_or(first));
-    if catch_up == CatchUp::Skip {
-        fires.retain(|fire| now - *fire <= ON_TIME);
-    }
-    (fires, next)
 }
 
 /// Tells how late a schedule is: by the age of a tick that is due and has not been enqueued.

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use greenroom_testkit::Database;
 use serde::{Deserialize, Serialize};
 
