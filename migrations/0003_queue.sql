@@ -259,16 +259,34 @@ create table greenroom.schedules (
     cron text not null,
     timezone text not null default 'UTC',
     catch_up text not null default 'latest',
+    declared_cron text,
+    declared_timezone text,
+    declared_catch_up text,
+    declared_at timestamptz,
+    overridden boolean not null default false,
     payload jsonb not null default '{}',
     paused boolean not null default false,
     last_fire_at timestamptz,
     next_fire_at timestamptz,
+    last_job_id uuid,
+    skipped bigint not null default 0,
+    error text,
     created_at timestamptz not null default greenroom.now(),
     updated_at timestamptz not null default greenroom.now(),
-    constraint catch_up_is_known check (catch_up in ('skip', 'latest', 'all'))
+    constraint catch_up_is_known check (catch_up in ('skip', 'latest', 'all')),
+    constraint declared_as_a_whole check (num_nulls(declared_cron, declared_timezone, declared_catch_up, declared_at) in (0, 4))
 );
 comment on table greenroom.schedules is
     'owner: queue. What runs when; the tick (name, next_fire_at) is enqueued by whoever moves it, once.';
+comment on column greenroom.schedules.declared_cron is
+    'What the code says; NULL in a schedule that operators made. What holds stands in cron, timezone and catch_up.';
+comment on column greenroom.schedules.declared_at is
+    'When a scheduler last said that its code has this schedule; one that none declares any more stays, and does not fire.';
+comment on column greenroom.schedules.overridden is 'Operators decided cron, timezone and catch_up; what the code declares is only noted.';
+comment on column greenroom.schedules.next_fire_at is 'The next tick; NULL until a scheduler has computed it.';
+comment on column greenroom.schedules.last_job_id is 'The job of the last tick, whose row may have been pruned.';
+comment on column greenroom.schedules.skipped is 'Ticks that enqueued nothing, since a job of the same unique key was still open.';
+comment on column greenroom.schedules.error is 'Why it does not fire.';
 
 create table greenroom.workers (
     id uuid primary key,

@@ -9,6 +9,7 @@ mod keys;
 mod migrate;
 mod queues;
 mod sandbox;
+mod schedules;
 mod sync;
 mod tokens;
 mod up;
@@ -39,6 +40,9 @@ pub(crate) enum Command {
     Queues(queues::Command),
     /// Tells why a job does not run: what holds it, who has what it waits for, and until when.
     Why(why::Args),
+    /// Looks at what comes by itself, and pauses, overrides and runs it.
+    #[command(subcommand)]
+    Schedules(schedules::Command),
     /// Syncs connected accounts on demand.
     #[command(subcommand)]
     Sync(sync::Command),
@@ -68,6 +72,7 @@ impl Command {
             Self::Jobs(command) => until_interrupted(jobs::run(command, terminal)).await,
             Self::Queues(command) => until_interrupted(queues::run(command, terminal)).await,
             Self::Why(args) => until_interrupted(why::run(&args, terminal)).await,
+            Self::Schedules(command) => until_interrupted(schedules::run(command, terminal)).await,
             Self::Sync(command) => until_interrupted(sync::run(command, terminal)).await,
             Self::Access(command) => until_interrupted(access::run(command, terminal)).await,
             Self::Tokens(command) => tokens::run(&command, terminal),

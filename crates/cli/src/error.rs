@@ -174,9 +174,12 @@ fn api(error: &greenroom_api::StartError) -> (Exit, &'static str) {
 
 fn queue(error: &QueueError) -> (Exit, &'static str) {
     match error {
-        QueueError::NotFound(_) => (Exit::NotFound, "not_found"),
-        QueueError::NoSuch { .. } => (Exit::NotFound, "not_found"),
-        QueueError::Cron(_) | QueueError::NoWindow(_) => (Exit::Usage, "usage"),
+        QueueError::NotFound(_) | QueueError::NoSuch { .. } | QueueError::NoSchedule(_) => {
+            (Exit::NotFound, "not_found")
+        }
+        QueueError::NoWindow(_) => (Exit::Usage, "usage"),
+        QueueError::NotDeclared(_) => (Exit::Conflict, "not_declared"),
+        QueueError::Cron(_) => (Exit::Usage, "cron"),
         QueueError::WrongState { .. } => (Exit::Conflict, "wrong_state"),
         QueueError::KeyHeld { .. } => (Exit::Conflict, "key_held"),
         QueueError::Timeout(_) => (Exit::TryAgain, "database_busy"),

@@ -95,7 +95,7 @@ pub(crate) async fn heed(
                     Verdict::Retry { error, after }
                 };
             }
-            (Verdict::Completed(_) | Verdict::CompletedInTransaction, Some(breaker)) => {
+            (Verdict::Completed(_) | Verdict::Forgotten | Verdict::CompletedInTransaction, Some(breaker)) => {
                 heal(conn, breaker).await?;
                 info!("The breaker of {breaker} closed");
             }

@@ -11,8 +11,8 @@ use sqlx::PgConnection;
 use tokio::sync::watch;
 
 use crate::claim::Claimed;
-use crate::settle::storable_report;
-use crate::{Queue, QueueError, Stop};
+use crate::settle::{Settlement, Verdict, complete, forget};
+use crate::{Policy, Queue, QueueError, Stop};
 
 /// Why a running job should end before it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +32,7 @@ pub struct Context {
     queue: Queue,
     interrupt: watch::Receiver<Option<Interrupt>>,
     stopping: tokio_util::sync::CancellationToken,
-    /// The part of its pool's units that its kind may use, in percent.
-    share: u8,
+    policy: Policy,
 }
 
 /// A finished job: its report, and whether it is already written.
@@ -56,9 +55,9 @@ impl Context {
         queue: Queue,
         interrupt: watch::Receiver<Option<Interrupt>>,
         stopping: tokio_util::sync::CancellationToken,
-        share: u8,
+        policy: Policy,
     ) -> Self {
-        Self { job, queue, interrupt, stopping, share }
+        Self { job, queue, interrupt, stopping, policy }
     }
 
     /// Returns the job's id.
@@ -108,7 +107,7 @@ impl Context {
         if self.job.pool.is_empty() || units == 0 {
             return Ok(());
         }
-        match self.queue.units().spend(&self.job.pool, units, self.share).await? {
+        match self.queue.units().spend(&self.job.pool, units, self.policy.share).await? {
             Ok(()) => Ok(()),
             Err(spent) => {
                 Err(Stop::snooze_until(spent.until, format!("the pool {} has no units left", self.job.pool)))
@@ -195,30 +194,16 @@ impl Context {
         conn: &mut PgConnection,
         report: R,
     ) -> Result<Done<R>, QueueError> {
-        let stored = storable_report(serde_json::to_value(&report)?);
-        let done = sqlx::query_scalar!(
-            r#"
-            with done as (
-                update background_jobs
-                   set status = 'completed', completed_at = greenroom.now(), updated_at = greenroom.now(),
-                       result = $3, error_message = null, lease_token = null, leased_until = null
-                 where id = $1 and lease_token = $2
-                returning id, lane
-            ), woken as (
-                update greenroom.lanes l set awake = greenroom.may_wake(l.paused, l.open_until)
-                 where l.cap is not null and l.id in (select lane from done)
-            )
-            select id from done
-            "#,
-            self.job.id.0,
-            self.job.token,
-            stored,
-        )
-        .fetch_optional(conn)
-        .await?;
-        match done {
-            Some(_) => Ok(Done { report, written: true }),
-            None => Err(QueueError::LeaseLost(self.job.id)),
+        let lost = if self.policy.forget {
+            forget(conn, &[Settlement::of(&self.job, Verdict::Forgotten)]).await?
+        } else {
+            let verdict = Verdict::completed(serde_json::to_value(&report)?);
+            complete(conn, &[Settlement::of(&self.job, verdict)]).await?
+        };
+        if lost.is_empty() {
+            Ok(Done { report, written: true })
+        } else {
+            Err(QueueError::LeaseLost(self.job.id))
         }
     }
 }

@@ -249,7 +249,7 @@ impl Driver {
         }
         let verdict = ack.verdict.unwrap_or_else(|panic| self.jobs.panicked(&job.kind, job.attempt, panic));
         tell(&job, &verdict);
-        if matches!(verdict, Verdict::Completed(_) | Verdict::CompletedInTransaction) {
+        if matches!(verdict, Verdict::Completed(_) | Verdict::Forgotten | Verdict::CompletedInTransaction) {
             self.absolve(&job, matches!(verdict, Verdict::CompletedInTransaction));
         }
         match verdict {

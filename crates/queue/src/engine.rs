@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::breaker::{self, Breaker};
 use crate::claim::{Claims, Track, claim, timed};
 use crate::lease::{Renewed, renew};
-use crate::settle::{Settlement, Verdict, change, complete};
+use crate::settle::{Settlement, Verdict, change, complete, forget};
 use crate::{QueueError, Settings, workers};
 
 /// What the driver asks of the database.
@@ -98,9 +98,11 @@ impl Engine {
                 return settled;
             }
         }
-        let (completed, changed): (Vec<_>, Vec<_>) =
+        let (completed, rest): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|s| matches!(s.verdict, Verdict::Completed(_)));
-        for part in [completed, changed] {
+        let (forgotten, changed): (Vec<_>, Vec<_>) =
+            rest.into_iter().partition(|s| matches!(s.verdict, Verdict::Forgotten));
+        for part in [completed, forgotten, changed] {
             if !part.is_empty() {
                 self.settle_alike(part, &mut settled).await;
             }
@@ -145,14 +147,14 @@ impl Engine {
         settled.over.push((settlement.id, settlement.token));
     }
 
-    /// Writes settlements that are all completions or all not; returns the ids whose token did not fit.
+    /// Writes settlements that are all of one sort; returns the ids whose token did not fit.
     async fn write(&self, batch: &[Settlement]) -> Result<Vec<JobId>, QueueError> {
         let worker = self.worker;
         timed(&self.pool, self.limit(), async |conn: &mut PgConnection| {
-            if batch.iter().all(|s| matches!(s.verdict, Verdict::Completed(_))) {
-                complete(conn, batch).await
-            } else {
-                change(conn, worker, batch).await
+            match batch.first().map(|settlement| &settlement.verdict) {
+                Some(Verdict::Completed(_)) => complete(conn, batch).await,
+                Some(Verdict::Forgotten) => forget(conn, batch).await,
+                _ => change(conn, worker, batch).await,
             }
         })
         .await

@@ -72,6 +72,12 @@ pub enum QueueError {
     /// A budget needs windows.
     #[error("the pool {0:?} has no window for its units: say when windows end, as a cron expression")]
     NoWindow(String),
+    /// There is no such schedule.
+    #[error("there is no schedule {0:?}: `greenroom schedules list` names those there are")]
+    NoSchedule(String),
+    /// The schedule was made by operators, so there is nothing to go back to.
+    #[error("no code declares the schedule {0:?}, so there is nothing to reset it to: set what it should be")]
+    NotDeclared(String),
     /// The job's state does not allow the operation.
     #[error("job {job} is {status}: {advice}")]
     WrongState {

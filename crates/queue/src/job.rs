@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Backoff, Context, Done};
+use crate::{Backoff, CatchUp, Context, Done};
 
 /// A job: the payload is the struct itself, the policy a constant, the handler [`Job::run`].
 ///
@@ -56,8 +56,14 @@ pub struct Policy {
     pub pool: &'static str,
     /// The part of the pool's units that this kind may use, in percent.
     pub share: u8,
-    /// When the scheduler enqueues it by itself: five or six fields, UTC.
+    /// When the scheduler enqueues it by itself: five or six fields.
     pub cron: Option<&'static str>,
+    /// The zone whose wall clock the schedule means.
+    pub timezone: &'static str,
+    /// What becomes of ticks that were missed.
+    pub catch_up: CatchUp,
+    /// Whether its row is deleted when it succeeds.
+    pub forget: bool,
 }
 
 impl Policy {
@@ -73,6 +79,9 @@ impl Policy {
             pool: "",
             share: 100,
             cron: None,
+            timezone: "UTC",
+            catch_up: CatchUp::Latest,
+            forget: false,
         }
     }
 
@@ -121,9 +130,27 @@ impl Policy {
         self
     }
 
-    /// Has the scheduler enqueue the job, with a default payload, at these times (UTC).
+    /// Has the scheduler enqueue the job, with a default payload, at these times.
     pub const fn cron(mut self, expression: &'static str) -> Self {
         self.cron = Some(expression);
+        self
+    }
+
+    /// Sets the zone whose wall clock the schedule means, such as `Europe/Berlin`; UTC without it.
+    pub const fn timezone(mut self, name: &'static str) -> Self {
+        self.timezone = name;
+        self
+    }
+
+    /// Sets what becomes of ticks that were missed; the latest of them runs without it.
+    pub const fn catch_up(mut self, catch_up: CatchUp) -> Self {
+        self.catch_up = catch_up;
+        self
+    }
+
+    /// Has the row deleted when the job succeeds: for many small jobs that nobody will look up.
+    pub const fn forget(mut self) -> Self {
+        self.forget = true;
         self
     }
 }

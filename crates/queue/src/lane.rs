@@ -87,9 +87,9 @@ pub async fn set_lane(
     sqlx::query!(
         r#"
         insert into greenroom.lanes as l (id, queue, pool, key, cap, weight, overridden)
-        values (greenroom.lane_id($1, $2, $3), $1, $2, $3, $4::integer, coalesce($5, 1), $4::integer is not null)
+        values (greenroom.lane_id($1, $2, $3), $1, $2, $3, $4::integer, coalesce($5::real, 1), $4::integer is not null)
         on conflict (id) do update
-           set cap = coalesce($4, l.cap), weight = coalesce($5, l.weight),
+           set cap = coalesce($4, l.cap), weight = coalesce($5::real, l.weight),
                overridden = l.overridden or $4::integer is not null,
                -- A wider lane may have more to give.
                awake = greenroom.may_wake(l.paused, l.open_until)

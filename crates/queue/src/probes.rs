@@ -400,7 +400,7 @@ async fn a_zombie_changes_nothing() {
 
     let (_keep, interrupt) = tokio::sync::watch::channel(None);
     let stopping = CancellationToken::new();
-    let ctx = Context::new(Arc::clone(&zombie), house.queue.clone(), interrupt, stopping, 100);
+    let ctx = Context::new(Arc::clone(&zombie), house.queue.clone(), interrupt, stopping, Probe::POLICY);
     assert!(matches!(ctx.fence(&mut conn).await, Err(QueueError::LeaseLost(_))));
     assert!(matches!(ctx.save_checkpoint(&mut conn, &1).await, Err(QueueError::LeaseLost(_))));
     assert!(matches!(ctx.complete(&mut conn, ()).await, Err(QueueError::LeaseLost(_))));

@@ -10,13 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_model::UserId;
-use serde_json::Value;
 use tokio::sync::watch;
 use tracing::{Instrument, info_span, warn};
 
 use crate::claim::Claimed;
 use crate::context::Interrupt;
-use crate::settle::{Verdict, storable_report};
+use crate::settle::Verdict;
 use crate::{Class, Context, Job, Lane, NewJob, Policy, Pool, Queue, Settings, Stop};
 
 /// How long a kind that this process does not know is left to others.
@@ -194,8 +193,7 @@ impl Jobs {
             warn!(parent: &span, "{reason}; left for a release that does");
             return Verdict::Released { after: Some(UNKNOWN_KIND_WAIT), reason };
         };
-        let share = info.policy.share;
-        let ctx = Context::new(Arc::clone(&job), queue, interrupt.clone(), stopping, share);
+        let ctx = Context::new(Arc::clone(&job), queue, interrupt.clone(), stopping, info.policy);
         let limit = info.policy.timeout;
         let work = handler(Arc::clone(&job), ctx).instrument(span.clone());
         let interrupted = async {
@@ -224,7 +222,9 @@ impl Jobs {
         };
         // A handler that noticed the interrupt and ended without a report ended for that reason.
         match (verdict, *interrupt.borrow()) {
-            (done @ (Verdict::Completed(_) | Verdict::CompletedInTransaction), _) => done,
+            (done @ (Verdict::Completed(_) | Verdict::Forgotten | Verdict::CompletedInTransaction), _) => {
+                done
+            }
             (_, Some(Interrupt::Cancel)) => Verdict::Cancelled,
             (_, Some(Interrupt::LeaseLost)) => Verdict::Lost,
             (verdict, _) => verdict,
@@ -246,9 +246,9 @@ async fn run<J: Job>(claimed: &Claimed, state: &J::State, ctx: &Context) -> Verd
     };
     match outcome {
         Ok(done) if done.written => Verdict::CompletedInTransaction,
+        Ok(_) if J::POLICY.forget => Verdict::Forgotten,
         Ok(done) => match serde_json::to_value(&done.report) {
-            Ok(Value::Null) => Verdict::Completed(None),
-            Ok(report) => Verdict::Completed(Some(storable_report(report))),
+            Ok(report) => Verdict::completed(report),
             Err(error) => Verdict::Discarded { reason: format!("the report cannot be written: {error}") },
         },
         Err(Stop { class: Class::Retry, reason }) => {

@@ -3,304 +3,370 @@
 //! A tick is `(name, fire time)`. Whoever moves a schedule's `next_fire_at` on, under the value he
 //! saw, enqueues the tick in the same transaction: so each is enqueued once under any number of
 //! schedulers. The leader is for economy.
+//!
+//! The code declares, and operators may override or pause ([`crate::schedules`]). What holds stands in
+//! the row. A tick fires in a scheduler whose own code has the schedule, so one that no code has any more
+//! stays in the table, and does nothing.
+
+mod catch_up;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
+pub use catch_up::CatchUp;
+use catch_up::{ON_TIME, missed};
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
+use greenroom_model::JobId;
+use metrics::{counter, gauge};
+use sqlx::postgres::types::PgInterval;
+use sqlx::{Acquire, PgConnection};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::claim::timed;
-use crate::{Cron, Jobs, Leader, Queue, QueueError, enqueue};
+use crate::claim::{interval, timed};
+use crate::router::KindInfo;
+use crate::{
+    BuildError, Cron, CronError, Enqueued, Heartbeat, Jobs, Leader, NewJob, Queue, QueueError, enqueue,
+};
 
 const TICK: Duration = Duration::from_secs(1);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The most missed ticks of one schedule that `all` catches up with at a time.
-const CATCH_UP_LIMIT: usize = 1_000;
-/// How late a tick may be and still not be a missed one.
-const ON_TIME: Duration = Duration::from_mins(1);
-
-/// What becomes of ticks that were missed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CatchUp {
-    /// They are left out.
-    Skip,
-    /// The latest of them runs.
-    Latest,
-    /// Every one of them runs.
-    All,
-}
-
-impl CatchUp {
-    fn parse(text: &str) -> Self {
-        match text {
-            "skip" => Self::Skip,
-            "all" => Self::All,
-            _ => Self::Latest,
-        }
-    }
-}
+/// How often a scheduler says again what its code has.
+const DECLARE_EVERY: Duration = Duration::from_mins(1);
+/// How late a tick is when a scheduler fires it that does not lead: the leader's code lacks it.
+const LEFT_BY_THE_LEADER: Duration = Duration::from_secs(15);
 
 /// Enqueues what the policies of a list of jobs say is due.
 #[derive(Debug)]
 pub struct Scheduler {
     queue: Queue,
     jobs: Jobs,
+    heartbeat: Heartbeat,
 }
 
-struct Due {
+/// A schedule that this scheduler may fire.
+struct Known {
     name: String,
     kind: String,
     cron: String,
     timezone: String,
     catch_up: String,
     payload: serde_json::Value,
-    next_fire_at: DateTime<Utc>,
+    paused: bool,
+    next_fire_at: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
+    /// Whether its tick has come, or is yet to be computed.
+    is_due: bool,
+}
+
+/// Why a schedule cannot fire as it stands, until somebody changes its row.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error(transparent)]
+    Cron(#[from] CronError),
+    #[error(transparent)]
+    Job(#[from] BuildError),
+}
+
+/// What one look at a schedule comes to.
+struct Plan {
+    /// The fire times to enqueue now.
+    fires: Vec<DateTime<Utc>>,
+    jobs: Vec<NewJob>,
+    next: Option<DateTime<Utc>>,
 }
 
 impl Scheduler {
     /// Makes a scheduler for the jobs whose policy has a cron expression.
     pub fn new(queue: Queue, jobs: Jobs) -> Self {
-        Self { queue, jobs }
+        Self { queue, jobs, heartbeat: Heartbeat::new() }
     }
 
-    /// Ticks while it leads, until it is told to stop.
+    /// Returns what tells whether its loop turns, to be asked while it runs.
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.heartbeat.clone()
+    }
+
+    /// Ticks while it leads, until it is told to stop. A database that is away is waited for.
     pub async fn run(self, stop: CancellationToken) -> Result<(), QueueError> {
-        self.jobs.register(self.queue.pool()).await?;
-        self.declare().await?;
         let mut leader = Leader::new(self.queue.pool().clone(), "scheduler", Uuid::now_v7());
-        let mut interval = tokio::time::interval(TICK);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut declared = None;
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            self.heartbeat.beat();
             tokio::select! {
                 () = stop.cancelled() => break,
-                _ = interval.tick() => {}
+                _ = ticks.tick() => {}
             }
-            if !leader.leads().await {
-                continue;
-            }
-            if let Err(error) = self.tick().await {
-                warn!(%error, "A tick failed; the next one goes on");
+            tokio::select! {
+                () = stop.cancelled() => break,
+                turn = self.turn(&mut leader, &mut declared) => if let Err(error) = turn {
+                    warn!(%error, "A tick failed; the next one goes on");
+                }
             }
         }
         leader.resign().await;
         Ok(())
     }
 
-    /// Writes the schedules that the policies declare; what an operator paused stays paused.
-    pub async fn declare(&self) -> Result<(), QueueError> {
-        let now = now(self.queue.pool()).await?;
-        for info in self.jobs.kinds() {
-            let Some(expression) = info.policy.cron else {
-                continue;
-            };
-            let next = Cron::parse(expression, "UTC")?.next_after(now);
-            timed(self.queue.pool(), STATEMENT_TIMEOUT, async |conn: &mut PgConnection| {
-                sqlx::query!(
-                    r#"
-                    insert into greenroom.schedules as s (name, kind, cron, next_fire_at)
-                    values ($1, $1, $2, $3)
-                    on conflict (name) do update
-                       -- Ticks that were missed while nobody ran are still to be caught up with.
-                       set cron = excluded.cron, next_fire_at = excluded.next_fire_at, updated_at = greenroom.now()
-                     where s.cron is distinct from excluded.cron or s.next_fire_at is null
-                    "#,
-                    info.kind,
-                    expression,
-                    next,
-                )
-                .execute(conn)
-                .await
-            })
-            .await?;
+    async fn turn(&self, leader: &mut Leader, declared: &mut Option<Instant>) -> Result<(), QueueError> {
+        match declared {
+            None => {
+                let registered =
+                    tokio::time::timeout(STATEMENT_TIMEOUT, self.jobs.register(self.queue.pool()));
+                registered.await.map_err(|_| QueueError::Timeout(STATEMENT_TIMEOUT.as_millis()))??;
+                self.declare().await?;
+                *declared = Some(Instant::now());
+            }
+            Some(at) if at.elapsed() >= DECLARE_EVERY => {
+                self.declare_again().await?;
+                *declared = Some(Instant::now());
+            }
+            Some(_) => {}
         }
+        let late = if leader.leads().await { Duration::ZERO } else { LEFT_BY_THE_LEADER };
+        self.tick_if_late(late).await?;
         Ok(())
+    }
+
+    /// Writes the schedules that the policies declare. What an operator paused stays paused, what he
+    /// overrode keeps his, and a tick that is due already still comes.
+    pub async fn declare(&self) -> Result<(), QueueError> {
+        let of = |field: fn(&KindInfo) -> &'static str| -> Vec<String> {
+            self.scheduled().map(|info| field(info).to_owned()).collect()
+        };
+        let (names, crons) = (of(|info| info.kind), of(|info| info.policy.cron.unwrap_or_default()));
+        let (zones, catch_ups) = (of(|info| info.policy.timezone), of(|info| info.policy.catch_up.as_str()));
+        timed(self.queue.pool(), STATEMENT_TIMEOUT, async |conn: &mut PgConnection| {
+            sqlx::query!(
+                r#"
+                insert into greenroom.schedules as s
+                       (name, kind, cron, timezone, catch_up, declared_cron, declared_timezone, declared_catch_up, declared_at)
+                select name, name, cron, timezone, catch_up, cron, timezone, catch_up, greenroom.now()
+                  from unnest($1::text[], $2::text[], $3::text[], $4::text[]) as g (name, cron, timezone, catch_up)
+                 order by name   -- so that schedulers that start together do not wait for each other in a circle
+                on conflict (name) do update
+                   set cron = case when s.overridden then s.cron else excluded.cron end,
+                       timezone = case when s.overridden then s.timezone else excluded.timezone end,
+                       catch_up = case when s.overridden then s.catch_up else excluded.catch_up end,
+                       -- Computed anew where it changes; a tick that was missed is still to be caught up with.
+                       next_fire_at = case when s.overridden or s.next_fire_at <= greenroom.now()
+                                             or (s.cron, s.timezone) = (excluded.cron, excluded.timezone)
+                                           then s.next_fire_at end,
+                       declared_cron = excluded.declared_cron, declared_timezone = excluded.declared_timezone,
+                       declared_catch_up = excluded.declared_catch_up, declared_at = excluded.declared_at,
+                       updated_at = greenroom.now()
+                "#,
+                &names,
+                &crons,
+                &zones,
+                &catch_ups,
+            )
+            .execute(conn)
+            .await
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Says that this code still has its schedules, and no more: of two releases side by side, the one
+    /// that started last has the word.
+    async fn declare_again(&self) -> Result<(), QueueError> {
+        let names = self.names();
+        timed(self.queue.pool(), STATEMENT_TIMEOUT, async |conn: &mut PgConnection| {
+            sqlx::query!(
+                r#"
+                update greenroom.schedules s set declared_at = greenroom.now()
+                  from (select name from greenroom.schedules
+                         where name = any($1) and declared_at is not null order by name for no key update) mine
+                 where s.name = mine.name
+                "#,
+                &names
+            )
+            .execute(conn)
+            .await
+        })
+        .await?;
+        Ok(())
+    }
+
+    fn scheduled(&self) -> impl Iterator<Item = &KindInfo> {
+        self.jobs.kinds().filter(|info| info.policy.cron.is_some())
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.scheduled().map(|info| info.kind.to_owned()).collect()
     }
 
     /// Enqueues every tick that is due; returns how many.
     pub async fn tick(&self) -> Result<usize, QueueError> {
-        let due = timed(self.queue.pool(), STATEMENT_TIMEOUT, async |conn: &mut PgConnection| {
-            sqlx::query_as!(
-                Due,
-                r#"
-                select name, kind, cron, timezone, catch_up, payload, next_fire_at as "next_fire_at!",
-                       greenroom.now() as "now!"
-                  from greenroom.schedules
-                 where not paused and next_fire_at <= greenroom.now()
-                 order by next_fire_at
-                "#
-            )
-            .fetch_all(conn)
-            .await
-        })
-        .await?;
+        self.tick_if_late(Duration::ZERO).await
+    }
+
+    async fn tick_if_late(&self, late: Duration) -> Result<usize, QueueError> {
         let mut ticks = 0;
-        for schedule in due {
-            match self.fire(&schedule).await {
-                Ok(fired) => ticks += fired,
-                // One schedule that cannot run must not hold up the others.
-                Err(error) => warn!(schedule = schedule.name, %error, "Could not enqueue the tick"),
+        for schedule in self.known(interval(late)).await? {
+            self.heartbeat.beat();
+            tell_lag(&schedule);
+            if !schedule.is_due {
+                continue;
+            }
+            match self.plan(&schedule) {
+                Ok(plan) => match self.fire(&schedule, &plan).await {
+                    Ok(fired) => ticks += fired,
+                    // One schedule that cannot fire must not hold up the others.
+                    Err(error) => warn!(schedule = schedule.name, %error, "Could not enqueue the tick"),
+                },
+                Err(unfit) => self.note(&schedule, &unfit).await?,
             }
         }
         Ok(ticks)
     }
 
-    async fn fire(&self, schedule: &Due) -> Result<usize, QueueError> {
+    /// Reads the schedules that this code has, and those that operators made for a kind it knows.
+    async fn known(&self, late: PgInterval) -> Result<Vec<Known>, QueueError> {
+        let (names, kinds) = (self.names(), self.jobs.kinds().map(|info| info.kind.to_owned()));
+        let kinds: Vec<String> = kinds.collect();
+        timed(self.queue.pool(), STATEMENT_TIMEOUT, async |conn: &mut PgConnection| {
+            sqlx::query_as!(
+                Known,
+                r#"
+                select name, kind, cron, timezone, catch_up, payload, paused, next_fire_at, greenroom.now() as "now!",
+                       not paused and (next_fire_at is null or next_fire_at <= greenroom.now() - $3::interval) as "is_due!"
+                  from greenroom.schedules
+                 where case when declared_at is null then kind = any($2) else name = any($1) end
+                 order by next_fire_at
+                "#,
+                &names,
+                &kinds,
+                late
+            )
+            .fetch_all(conn)
+            .await
+        })
+        .await
+    }
+
+    fn plan(&self, schedule: &Known) -> Result<Plan, Unfit> {
         let cron = Cron::parse(&schedule.cron, &schedule.timezone)?;
-        let (fires, next) = missed(&cron, schedule);
+        let (fires, next) = match schedule.next_fire_at {
+            Some(first) => missed(&cron, CatchUp::parse(&schedule.catch_up), first, schedule.now),
+            None => (Vec::new(), cron.next_after(schedule.now)),
+        };
         let payload = schedule.payload.to_string();
-        let mut jobs = Vec::with_capacity(fires.len());
-        for _ in &fires {
-            match self.jobs.build(&schedule.kind, &payload, None) {
-                Ok(job) => jobs.push(job),
-                Err(error) => {
-                    // Another release may know the kind: its scheduler fires it.
-                    warn!(schedule = schedule.name, %error, "This release cannot make the job");
-                    return Ok(0);
-                }
-            }
+        if fires.is_empty() {
+            // A row that makes no job is told as wrong before its first tick comes.
+            self.jobs.build(&schedule.kind, &payload, None)?;
         }
-        let mut tx = self.queue.pool().begin().await?;
-        let moved = sqlx::query!(
-            r#"
-            update greenroom.schedules
-               set next_fire_at = $3, last_fire_at = coalesce($4, last_fire_at), updated_at = greenroom.now()
-             where name = $1 and next_fire_at = $2 and not paused
-            "#,
-            schedule.name,
-            schedule.next_fire_at,
-            next,
-            fires.last().copied(),
-        )
-        .execute(&mut *tx)
+        let jobs = fires
+            .iter()
+            .map(|_| self.jobs.build(&schedule.kind, &payload, None))
+            .collect::<Result<_, _>>()?;
+        Ok(Plan { fires, jobs, next })
+    }
+
+    async fn fire(&self, schedule: &Known, plan: &Plan) -> Result<usize, QueueError> {
+        let enqueued = timed(self.queue.pool(), STATEMENT_TIMEOUT, async |conn: &mut PgConnection| {
+            let mut tx = conn.begin().await?;
+            let enqueued = move_on(&mut tx, schedule, plan).await?;
+            tx.commit().await?;
+            Ok(enqueued)
+        })
         .await?;
-        if moved.rows_affected() == 0 {
+        let Some(enqueued) = enqueued else {
             return Ok(0);
-        }
-        let enqueued = enqueue(&mut tx, &jobs).await.map_err(|error| match error {
-            crate::EnqueueError::Database(error) => QueueError::Database(error),
-            other => QueueError::Database(sqlx::Error::Encode(other.into())),
-        })?;
-        tx.commit().await?;
+        };
         self.queue.wake(&enqueued);
+        let Some(first) = schedule.next_fire_at else {
+            return Ok(0);
+        };
+        if schedule.now - first > ON_TIME {
+            counter!("greenroom_schedule_misfires_total", "schedule" => schedule.name.clone()).increment(1);
+        }
         info!(
             schedule = schedule.name,
             "Enqueued {} of {} ticks",
-            enqueued.iter().filter(|e| e.created).count(),
-            fires.len()
+            enqueued.iter().filter(|job| job.created).count(),
+            plan.fires.len()
         );
-        Ok(fires.len())
+        Ok(plan.fires.len())
+    }
+
+    /// Writes down why a schedule does not fire, and says it once.
+    async fn note(&self, schedule: &Known, unfit: &Unfit) -> Result<(), QueueError> {
+        let error = unfit.to_string();
+        let noted = timed(self.queue.pool(), STATEMENT_TIMEOUT, async |conn: &mut PgConnection| {
+            sqlx::query!(
+                r#"
+                update greenroom.schedules set error = $2, updated_at = greenroom.now()
+                 where name = $1 and error is distinct from $2
+                "#,
+                schedule.name,
+                error
+            )
+            .execute(conn)
+            .await
+        })
+        .await?;
+        if noted.rows_affected() > 0 {
+            warn!(schedule = schedule.name, error, "The schedule cannot fire");
+        }
+        Ok(())
     }
 }
 
-/// Returns the fire times to enqueue now, by the catch-up policy, and the next one after them.
-fn missed(cron: &Cron, schedule: &Due) -> (Vec<DateTime<Utc>>, Option<DateTime<Utc>>) {
-    let mut fires = vec![schedule.next_fire_at];
-    let mut next = cron.next_after(schedule.next_fire_at);
-    let policy = CatchUp::parse(&schedule.catch_up);
-    while let Some(fire) = next.filter(|fire| *fire <= schedule.now) {
-        if policy == CatchUp::All {
-            if fires.len() >= CATCH_UP_LIMIT {
-                // The rest is caught up with at the next tick.
-                return (fires, next);
-            }
-            fires.push(fire);
-        } else {
-            fires[0] = fire;
-        }
-        next = cron.next_after(fire);
+/// Takes a tick, unless another scheduler was faster or somebody has changed the schedule meanwhile.
+async fn move_on(
+    conn: &mut PgConnection,
+    schedule: &Known,
+    plan: &Plan,
+) -> Result<Option<Vec<Enqueued>>, sqlx::Error> {
+    let mine = sqlx::query_scalar!(
+        r#"
+        select true as "mine!" from greenroom.schedules
+         where name = $1 and next_fire_at is not distinct from $2 and cron = $3 and timezone = $4 and not paused
+           for no key update skip locked
+        "#,
+        schedule.name,
+        schedule.next_fire_at,
+        schedule.cron,
+        schedule.timezone,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    if mine.is_none() {
+        return Ok(None);
     }
-    if policy == CatchUp::Skip {
-        fires.retain(|fire| (schedule.now - *fire).to_std().is_ok_and(|late| late <= ON_TIME));
-    }
-    (fires, next)
+    let enqueued = enqueue(conn, &plan.jobs).await.map_err(|error| match error {
+        crate::EnqueueError::Database(error) => error,
+        other => sqlx::Error::Encode(other.into()),
+    })?;
+    let skipped = enqueued.iter().filter(|job| !job.created).count();
+    sqlx::query!(
+        r#"
+        update greenroom.schedules
+           set next_fire_at = $2, last_fire_at = coalesce($3, last_fire_at), skipped = skipped + $4,
+               last_job_id = coalesce($5, last_job_id), error = null, updated_at = greenroom.now()
+         where name = $1
+        "#,
+        schedule.name,
+        plan.next,
+        plan.fires.last().copied(),
+        i64::try_from(skipped).unwrap_or(i64::MAX),
+        enqueued.last().map(|job| job.id) as Option<JobId>,
+    )
+    .execute(conn)
+    .await?;
+    Ok(Some(enqueued))
 }
 
-async fn now(pool: &PgPool) -> Result<DateTime<Utc>, QueueError> {
-    timed(pool, STATEMENT_TIMEOUT, async |conn: &mut PgConnection| {
-        sqlx::query_scalar!(r#"select greenroom.now() as "now!""#).fetch_one(conn).await
-    })
-    .await
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use greenroom_testkit::Database;
-    use serde::{Deserialize, Serialize};
-
-    use super::*;
-    use crate::testing::{drain, enqueued};
-    use crate::{Context, Done, Job, Policy, Stop};
-
-    #[derive(Serialize, Deserialize)]
-    struct Nightly {}
-
-    impl Job for Nightly {
-        const KIND: &'static str = "nightly";
-        const POLICY: Policy = Policy::on("nights").cron("0 3 * * *");
-        type State = ();
-        type Report = ();
-
-        async fn run(self, (): &(), _: &Context) -> Result<Done<()>, Stop> {
-            Ok(().into())
-        }
-    }
-
-    async fn scheduler(db: &Database) -> Scheduler {
-        let scheduler =
-            Scheduler::new(Queue::new(db.pool().clone()), Jobs::new().with::<Nightly>(Some(&Arc::new(()))));
-        scheduler.jobs.register(db.pool()).await.unwrap();
-        scheduler.declare().await.unwrap();
-        scheduler
-    }
-
-    const DAY: Duration = Duration::from_hours(24);
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_tick_is_enqueued_once_by_any_number_of_schedulers() {
-        let db = Database::new().await;
-        let schedulers = futures::future::join_all((0..4).map(|_| scheduler(&db))).await;
-        assert_eq!(schedulers[0].tick().await.unwrap(), 0, "nothing is due yet");
-        db.advance(DAY).await;
-        let ticks = futures::future::join_all(schedulers.iter().map(Scheduler::tick)).await;
-        assert_eq!(ticks.into_iter().map(Result::unwrap).sum::<usize>(), 1);
-        assert_eq!(enqueued::<Nightly>(db.pool()).await.unwrap().len(), 1);
-        // A new release declares again, and nothing fires anew.
-        schedulers[0].declare().await.unwrap();
-        assert_eq!(schedulers[0].tick().await.unwrap(), 0);
-        assert_eq!(drain(&schedulers[0].queue, &schedulers[0].jobs).await.unwrap(), 1);
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn missed_ticks_follow_the_catch_up_policy() {
-        for (policy, fires) in [("skip", 0), ("latest", 1), ("all", 4)] {
-            let db = Database::new().await;
-            let scheduler = scheduler(&db).await;
-            // Four nights at three o'clock pass unseen, then it is not three o'clock.
-            sqlx::query("update greenroom.schedules set catch_up = $1, next_fire_at = date_trunc('day', greenroom.now()) - interval '45 h'")
-                .bind(policy)
-                .execute(db.pool())
-                .await
-                .unwrap();
-            let now = now(db.pool()).await.unwrap();
-            let noon = now.date_naive().and_hms_opt(12, 0, 0).unwrap().and_utc() + chrono::TimeDelta::days(1);
-            db.advance((noon - now).to_std().unwrap()).await;
-            assert_eq!(scheduler.tick().await.unwrap(), fires, "{policy}");
-            assert_eq!(scheduler.tick().await.unwrap(), 0, "{policy}");
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_paused_schedule_does_not_fire() {
-        let db = Database::new().await;
-        let scheduler = scheduler(&db).await;
-        sqlx::query("update greenroom.schedules set paused = true").execute(db.pool()).await.unwrap();
-        db.advance(DAY).await;
-        assert_eq!(scheduler.tick().await.unwrap(), 0);
-    }
+/// Tells how late a schedule is: by the age of a tick that is due and has not been enqueued.
+fn tell_lag(schedule: &Known) {
+    let next = schedule.next_fire_at.filter(|_| !schedule.paused);
+    let late = next.and_then(|next| (schedule.now - next).to_std().ok()).unwrap_or_default();
+    gauge!("greenroom_schedule_lag_seconds", "schedule" => schedule.name.clone()).set(late.as_secs_f64());
 }

@@ -24,7 +24,14 @@ pub struct Settings {
     pub breaker_wait_secs: u64,
     /// The longest it stays open.
     pub breaker_longest_wait_secs: u64,
+    /// How long completed jobs are kept.
+    pub keep_completed_secs: u64,
+    /// How long failed jobs are kept.
+    pub keep_failed_secs: u64,
 }
+
+/// The longest retention: a hundred years.
+const KEEP_LIMIT: u64 = 3_155_760_000;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -38,6 +45,8 @@ impl Default for Settings {
             breaker_threshold: 5,
             breaker_wait_secs: 30,
             breaker_longest_wait_secs: 900,
+            keep_completed_secs: 7 * 86_400,
+            keep_failed_secs: 30 * 86_400,
         }
     }
 }
@@ -60,6 +69,16 @@ impl Settings {
                 "breaker_longest_wait_secs",
                 self.breaker_longest_wait_secs >= self.breaker_wait_secs,
                 "at least queue.breaker_wait_secs",
+            ),
+            (
+                "keep_completed_secs",
+                (60..=KEEP_LIMIT).contains(&self.keep_completed_secs),
+                "between 60 and a hundred years",
+            ),
+            (
+                "keep_failed_secs",
+                (60..=KEEP_LIMIT).contains(&self.keep_failed_secs),
+                "between 60 and a hundred years",
             ),
             ("batch", (1..=10_000).contains(&self.batch), "between 1 and 10000"),
         ];

@@ -25,6 +25,8 @@ const REPORT_LIMIT: usize = 256 * 1024;
 pub(crate) enum Verdict {
     /// Done, with a report if there is anything to tell.
     Completed(Option<Value>),
+    /// Done, and its kind asks that nothing is kept of it.
+    Forgotten,
     /// Done inside the handler's own transaction; nothing is left to write.
     CompletedInTransaction,
     /// Failed; to be tried again after the wait, or given up when it was the last attempt.
@@ -41,6 +43,13 @@ pub(crate) enum Verdict {
     Cancelled,
     /// The lease was lost: nothing of this attempt may be written.
     Lost,
+}
+
+impl Verdict {
+    /// Returns the verdict on a job that is done, with what it reported.
+    pub(crate) fn completed(report: Value) -> Self {
+        Self::Completed((!report.is_null()).then(|| storable_report(report)))
+    }
 }
 
 /// A verdict on one job, under its fence.
@@ -90,6 +99,7 @@ impl Settlement {
         };
         Some(match &self.verdict {
             Verdict::Completed(_)
+            | Verdict::Forgotten
             | Verdict::CompletedInTransaction
             | Verdict::Tripped { .. }
             | Verdict::Lost => return None,
@@ -140,7 +150,7 @@ pub(crate) fn storable(text: &str) -> String {
 }
 
 /// Makes a report that a row can hold: one that is too large, or has a NUL, is replaced by a note.
-pub(crate) fn storable_report(report: Value) -> Value {
+fn storable_report(report: Value) -> Value {
     let text = report.to_string();
     if text.len() > REPORT_LIMIT {
         return serde_json::json!({ "report_too_large": true, "bytes": text.len() });
@@ -196,6 +206,34 @@ pub(crate) async fn complete(
     .fetch_all(conn)
     .await?;
     Ok(missing(ids.into_iter().map(JobId), done))
+}
+
+/// Deletes jobs that are done and to be forgotten; returns the ids whose lease was lost.
+pub(crate) async fn forget(
+    conn: &mut PgConnection,
+    settlements: &[Settlement],
+) -> Result<Vec<JobId>, sqlx::Error> {
+    let done = sqlx::query_scalar!(
+        r#"
+        with done as (
+            delete from background_jobs b using unnest($1::uuid[], $2::bigint[]) as g (id, token)
+             where b.id = g.id and b.lease_token = g.token
+            returning b.id, b.lane
+        ), woken as (
+            update greenroom.lanes l set awake = greenroom.may_wake(l.paused, l.open_until)
+              from (select id from greenroom.lanes
+                     where cap is not null and id in (select lane from done)
+                     order by id for no key update) full_lanes
+             where l.id = full_lanes.id
+        )
+        select id as "id: JobId" from done
+        "#,
+        &settlements.iter().map(|s| s.id.0).collect::<Vec<_>>(),
+        &settlements.iter().map(|s| s.token).collect::<Vec<_>>(),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(missing(settlements.iter().map(|s| s.id), done))
 }
 
 /// Returns which of the ids are not among those that came back.

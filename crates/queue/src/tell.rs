@@ -9,7 +9,7 @@ use crate::settle::Verdict;
 pub(crate) fn tell(job: &Claimed, verdict: &Verdict) {
     let (id, kind, attempt) = (job.id, job.kind.as_str(), job.attempt);
     let outcome = match verdict {
-        Verdict::Completed(_) | Verdict::CompletedInTransaction => {
+        Verdict::Completed(_) | Verdict::Forgotten | Verdict::CompletedInTransaction => {
             debug!(job.id = %id, job.kind = kind, job.attempt = attempt, "Completed the job");
             "ok"
         }
