@@ -103,16 +103,13 @@ impl Context {
 
     /// Spends units of the job's pool before a call that costs them. Where none are left the handler ends
     /// here, snoozed until the pool's next window; a job without a pool spends nothing.
-    pub async fn spend(&self, units: u32) -> Result<(), Stop> {
+    ///
+    /// Fails with [`QueueError::NoUnits`], whose class is that snooze.
+    pub async fn spend(&self, units: u32) -> Result<(), QueueError> {
         if self.job.pool.is_empty() || units == 0 {
             return Ok(());
         }
-        match self.queue.units().spend(&self.job.pool, units, self.policy.share).await? {
-            Ok(()) => Ok(()),
-            Err(spent) => {
-                Err(Stop::snooze_until(spent.until, format!("the pool {} has no units left", self.job.pool)))
-            }
-        }
+        self.queue.units().spend(&self.job.pool, units, self.policy.share).await
     }
 
     /// Waits until the job should end.

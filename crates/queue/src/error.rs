@@ -1,5 +1,6 @@
 //! What can go wrong at the queue's edge.
 
+use chrono::{DateTime, Utc};
 use greenroom_model::JobId;
 
 /// Why a job was not enqueued; nothing was written.
@@ -68,6 +69,14 @@ pub enum QueueError {
         what: &'static str,
         /// Its name.
         name: String,
+    },
+    /// The pool has no units left in this window.
+    #[error("the pool {pool} has no units left until {until}")]
+    NoUnits {
+        /// The pool.
+        pool: String,
+        /// When there are some again.
+        until: DateTime<Utc>,
     },
     /// A budget needs windows.
     #[error("the pool {0:?} has no window for its units: say when windows end, as a cron expression")]

@@ -212,7 +212,14 @@ pub trait JobError: Error + Send + Sync + 'static {
 
 impl JobError for sqlx::Error {}
 impl JobError for serde_json::Error {}
-impl JobError for crate::QueueError {}
+impl JobError for crate::QueueError {
+    fn class(&self) -> Class {
+        match self {
+            Self::NoUnits { until, .. } => Class::SnoozeUntil(*until),
+            _ => Class::Retry,
+        }
+    }
+}
 impl JobError for crate::EnqueueError {}
 
 /// Why a handler ended without a report: three of the four outcomes.

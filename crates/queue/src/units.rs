@@ -26,7 +26,7 @@ const FIRST_GRANT: i64 = 10;
 #[derive(Debug, Default)]
 struct Grant {
     left: i64,
-    /// Units of the last grant, by which the next one is measured.
+    /// Units of the last grant, by whose use the next one is measured.
     size: i64,
     taken_at: Option<Instant>,
     window_ends_at: Option<DateTime<Utc>>,
@@ -36,11 +36,14 @@ struct Grant {
     unlimited_until: Option<Instant>,
 }
 
-/// No unit is left.
-#[derive(Debug)]
-pub(crate) struct NoUnits {
-    /// When there are some again.
-    pub until: DateTime<Utc>,
+impl Grant {
+    /// Returns how many units were spent in a second since the last grant.
+    fn next_size(&self) -> i64 {
+        let secs = self.taken_at.map_or(1.0, |at| at.elapsed().as_secs_f64().max(0.01));
+        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "an estimate")]
+        let in_a_second = (self.size as f64 / secs) as i64;
+        in_a_second
+    }
 }
 
 /// The units that this process holds of every pool.
@@ -61,18 +64,13 @@ impl Units {
     }
 
     /// Spends units of a pool, of which a kind may use `share` percent.
-    pub(crate) async fn spend(
-        &self,
-        pool: &str,
-        units: u32,
-        share: u8,
-    ) -> Result<Result<(), NoUnits>, QueueError> {
+    pub(crate) async fn spend(&self, pool: &str, units: u32, share: u8) -> Result<(), QueueError> {
         let units = i64::from(units);
         let grant = self.grant(pool);
         let mut grant = grant.lock().await;
         let now = Instant::now();
         if grant.unlimited_until.is_some_and(|until| now < until) {
-            return Ok(Ok(()));
+            return Ok(());
         }
         if grant.ends.is_none_or(|ends| now >= ends) {
             // What was left belongs to a window that is over.
@@ -81,10 +79,10 @@ impl Units {
         // A share can only be judged against the row, so whoever has one asks for each spending.
         if share >= 100 && grant.left >= units {
             grant.left -= units;
-            return Ok(Ok(()));
+            return Ok(());
         }
         let (least, wanted) = if share >= 100 {
-            (units - grant.left, (grant.size * 2).max(units * FIRST_GRANT))
+            (units - grant.left, grant.next_size().max(units * FIRST_GRANT))
         } else {
             (units, units)
         };
@@ -99,9 +97,9 @@ impl Units {
                     grant.ends = Some(now + Duration::try_from_secs_f64(secs_left).unwrap_or_default());
                 }
             }
-            Taken::None { until } => return Ok(Err(NoUnits { until })),
+            Taken::None { until } => return Err(QueueError::NoUnits { pool: pool.to_owned(), until }),
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
     async fn take(&self, pool: &str, least: i64, wanted: i64, share: u8) -> Result<Taken, QueueError> {
@@ -109,9 +107,9 @@ impl Units {
             sqlx::query!(
                 r#"
                 with before as (
-                    -- A grant is at most a quarter of the rest, so that the last units do not lie idle with one
-                    -- process while another has work for them.
-                    select name, case when rest < $2 then rest else greatest($2, least($3, rest / 4)) end as units
+                    -- A grant is at most a twentieth of the rest, so that the last units do not lie idle with
+                    -- one process while another has work for them, and a process that dies takes few along.
+                    select name, case when rest < $2 then rest else greatest($2, least($3, rest / 20)) end as units
                       from (select name, budget * $4::int8 / 100 - granted as rest
                               from greenroom.pools where name = $1 for no key update) p
                 ), taken as (

@@ -54,7 +54,7 @@ pub(crate) fn classify(refused: &Refused<'_>) -> Verdict {
         .or_else(|| Some(error.status.clone()).filter(|status| !status.is_empty()));
     let per_day = detail.is_some_and(|detail| detail.metadata.quota_limit.contains("PerDay"));
     let class = match code.as_deref().unwrap_or_default() {
-        "quotaExceeded" | "dailyLimitExceeded" => Class::RetryAt(next_pacific_midnight(refused.now)),
+        code if is_days_quota(code) => Class::RetryAt(next_pacific_midnight(refused.now)),
         _ if per_day => Class::RetryAt(next_pacific_midnight(refused.now)),
         // The last is usually bad input, but it passes often enough to be tried again.
         "rateLimitExceeded" | "userRateLimitExceeded" | "RATE_LIMIT_EXCEEDED" | "processingFailure" => {
@@ -66,6 +66,11 @@ pub(crate) fn classify(refused: &Refused<'_>) -> Verdict {
         _ => Verdict::by_status(refused).class,
     };
     Verdict { class, code, message: Some(error.message).filter(|message| !message.is_empty()) }
+}
+
+/// Tells whether YouTube's name for a refusal says that the project's units of the day are used up.
+pub(crate) fn is_days_quota(code: &str) -> bool {
+    matches!(code, "quotaExceeded" | "dailyLimitExceeded")
 }
 
 /// Returns when a day's quota comes back: the next midnight in California.

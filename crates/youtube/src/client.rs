@@ -17,6 +17,7 @@ use std::time::Duration;
 use greenroom_connections::{AccessToken, Tokens};
 use greenroom_http::{Class, Client as Http, Endpoint, Failure, Request, Url};
 use greenroom_model::ConnectionId;
+use greenroom_queue::Context;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
@@ -36,6 +37,8 @@ pub(crate) struct Client {
     connection: ConnectionId,
     token: Mutex<Held>,
     calls: AtomicU32,
+    /// The job that calls, which spends a unit of its pool a call.
+    ctx: Context,
     /// Bounds the requests in flight, however many pages are read at once.
     in_flight: Semaphore,
 }
@@ -55,6 +58,7 @@ impl Client {
         tokens: Tokens,
         connection: ConnectionId,
         in_flight: NonZeroU16,
+        ctx: Context,
     ) -> Result<Self, Error> {
         let token = tokens.fresh(connection).await?;
         let held = Held { token, checked: Instant::now(), forced: false };
@@ -66,6 +70,7 @@ impl Client {
             connection,
             token: Mutex::new(held),
             calls: AtomicU32::new(0),
+            ctx,
             in_flight,
         })
     }
@@ -83,10 +88,12 @@ impl Client {
     ) -> Result<T, Error> {
         // It is never closed, so there is always a permit in the end.
         let _permit = self.in_flight.acquire().await;
+        self.ctx.spend(1).await?;
         let token = self.token().await?;
         match self.ask(endpoint, path, query, &token).await {
             Err(failure) if failure.class() == Class::Reauthorise => {
                 let token = self.token_after_401(&token, failure).await?;
+                self.ctx.spend(1).await?;
                 Ok(self.ask(endpoint, path, query, &token).await?)
             }
             answer => Ok(answer?),

@@ -5,8 +5,10 @@ use greenroom_connections::TokenError;
 use greenroom_credits::CreditsError;
 use greenroom_http::{Class as HttpClass, Failure};
 use greenroom_model::ConnectionId;
-use greenroom_queue::{Class, EnqueueError, JobError, QueueError};
+use greenroom_queue::{Class, EnqueueError, JobError, QueueError, Scope};
 use greenroom_sync::SyncError;
+
+use crate::classify::is_days_quota;
 
 /// Why a sync did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -60,16 +62,19 @@ impl JobError for Error {
         };
         match self {
             Self::Interrupted => Class::Release,
+            // The day's quota is that of all jobs: none of them need find out by itself.
+            Self::Api(failure) if failure.code().is_some_and(is_days_quota) => match failure.class() {
+                HttpClass::RetryAt(instant) => Class::Trip { scope: Scope::Pool, until: Some(instant) },
+                class => of(class),
+            },
             Self::Api(failure) => of(failure.class()),
             Self::Token(error) => of(error.class()),
             Self::NotFound(_) | Self::NotActive(_) | Self::ChannelGone(_) => Class::Cancel,
             Self::Credits(error) if !matches!(error, CreditsError::Database(_)) => Class::Cancel,
-            Self::Credits(_)
-            | Self::Sync(_)
-            | Self::Comments(_)
-            | Self::Queue(_)
-            | Self::Enqueue(_)
-            | Self::Database(_) => Class::Retry,
+            Self::Queue(error) => error.class(),
+            Self::Credits(_) | Self::Sync(_) | Self::Comments(_) | Self::Enqueue(_) | Self::Database(_) => {
+                Class::Retry
+            }
         }
     }
 }

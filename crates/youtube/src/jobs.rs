@@ -9,14 +9,21 @@ mod walk;
 use std::sync::Arc;
 
 use greenroom_model::{ConnectionId, UserId};
-use greenroom_queue::{Enqueued, Jobs, NewJob, enqueue};
+use greenroom_queue::{Enqueued, Jobs, NewJob, Pool, enqueue};
 use sqlx::PgConnection;
 
 use crate::{CloseRuns, Error, SyncChannel, SyncDueChannels, Trigger, Youtube};
 
+/// The quota of one Google Cloud project: units a day in California. Operators set what theirs has.
+pub const POOL: Pool = Pool::named("youtube").budget(10_000, "0 0 * * *", "America/Los_Angeles");
+
 /// Lists the jobs of this slice; without a state they are only declared.
 pub fn jobs(youtube: Option<&Arc<Youtube>>) -> Jobs {
-    Jobs::new().with::<SyncChannel>(youtube).with::<SyncDueChannels>(youtube).with::<CloseRuns>(youtube)
+    Jobs::new()
+        .with::<SyncChannel>(youtube)
+        .with::<SyncDueChannels>(youtube)
+        .with::<CloseRuns>(youtube)
+        .pool(POOL)
 }
 
 /// Enqueues a sync that a person asked for, in the caller's transaction; returns the open one if there is one.

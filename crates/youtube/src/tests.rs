@@ -284,14 +284,15 @@ async fn a_server_that_serves_one_page_for_ever_does_not_hold_the_sync() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_exhausted_quota_snoozes_until_midnight_and_resumes() {
+async fn an_exhausted_quota_shuts_the_pool_until_midnight() {
     let world = World::new(30, 1_500).await;
     world.sandbox.inject(Rule::next(Endpoint::CommentThreads, Fault::ExhaustQuota).after(5));
     let job = world.request().await;
     world.drain().await;
     let row = world.job(job).await;
     assert_eq!((row.status.as_str(), row.attempt), ("pending", 0), "{row:?}");
-    assert!(row.run_at > world.db.clock().now());
+    let shut = "select count(*) from greenroom.pools where name = 'youtube' and open_until > greenroom.now()";
+    assert_eq!(world.number(shut).await, 1, "no other job finds out by itself");
     assert_eq!(world.accounts().await, (vec!["pending".to_owned()], vec![]), "the run is carried on");
 
     world.db.advance(Duration::from_hours(25)).await;

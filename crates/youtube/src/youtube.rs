@@ -3,6 +3,7 @@
 use greenroom_connections::Tokens;
 use greenroom_http::Client as Http;
 use greenroom_model::{Clock, ConnectionId};
+use greenroom_queue::Context;
 use sqlx::PgPool;
 
 use crate::client::Client;
@@ -25,8 +26,10 @@ impl Youtube {
         Self { pool, clock, settings, http, tokens }
     }
 
-    pub(crate) async fn client(&self, connection: ConnectionId) -> Result<Client, Error> {
-        let base = self.settings.api_base_url.clone();
-        Client::new(self.http.clone(), base, self.tokens.clone(), connection, self.settings.in_flight).await
+    /// Makes the client of one connection, whose calls the job spends units for.
+    pub(crate) async fn client(&self, connection: ConnectionId, ctx: &Context) -> Result<Client, Error> {
+        let (http, base) = (self.http.clone(), self.settings.api_base_url.clone());
+        let in_flight = self.settings.in_flight;
+        Client::new(http, base, self.tokens.clone(), connection, in_flight, ctx.clone()).await
     }
 }

@@ -20,6 +20,7 @@ use sqlx::PgConnection;
 use tokio::sync::Mutex;
 use tracing::warn;
 
+use super::POOL;
 use super::tally::{Rows, Tally};
 use super::walk::Walk;
 use crate::error::Error;
@@ -72,7 +73,7 @@ pub struct ChannelSynced {
 impl Job for SyncChannel {
     const KIND: &'static str = "youtube.sync_channel";
     const POLICY: Policy =
-        Policy::on("youtube").max_attempts(8).timeout(TIMEOUT).lane("connection_id", 1).priority(5);
+        Policy::on("youtube").pool(POOL.name).max_attempts(8).timeout(TIMEOUT).lane("connection_id", 1);
     type State = Youtube;
     type Report = ChannelSynced;
 
@@ -114,7 +115,7 @@ impl Sync<'_> {
         if self.job.trigger == Trigger::Requested {
             self.hold = self.reserve().await?;
         }
-        let client = self.youtube.client(self.connection.id).await?;
+        let client = self.youtube.client(self.connection.id, self.ctx).await?;
         let walk = Walk {
             ctx: self.ctx,
             pool,
@@ -215,8 +216,10 @@ impl Sync<'_> {
     async fn ended_by(&self, error: Error) -> Stop {
         let is_end = match error.class() {
             Class::Cancel => true,
-            Class::Retry | Class::RetryAfter(_) | Class::Trip { .. } => self.ctx.is_last_attempt(),
-            Class::SnoozeUntil(_) | Class::Release => false,
+            Class::Retry | Class::RetryAfter(_) | Class::Trip { until: None, .. } => {
+                self.ctx.is_last_attempt()
+            }
+            Class::SnoozeUntil(_) | Class::Trip { until: Some(_), .. } | Class::Release => false,
         };
         if is_end && let Err(failed) = self.close(&error).await {
             // The sweep of orphaned runs will.
