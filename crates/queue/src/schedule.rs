@@ -189,7 +189,7 @@ impl Scheduler {
         info!(
             schedule = schedule.name,
             "Enqueued {} of {} ticks",
-            enqueued.iter().filter(|e| e.created).count(),
+            enqueued.iter().filter(|e| e.created()).count(),
             fires.len()
         );
         Ok(fires.len())

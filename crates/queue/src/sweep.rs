@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::claim::timed;
+use crate::enqueue::prune_periods;
 use crate::wake::notify;
 use crate::{Leader, QueueError, Settings, workers};
 
@@ -247,7 +248,15 @@ impl Sweeper {
                 workers::forget_dead(conn, lease_secs).await
             })
             .await?;
+            self.prune_periods().await?;
         }
+        Ok(())
+    }
+
+    async fn prune_periods(&self) -> Result<(), QueueError> {
+        const BATCH: u16 = 2_000;
+        let prune = async |conn: &mut PgConnection| prune_periods(conn, i64::from(BATCH)).await;
+        while timed(&self.pool, self.settings.statement_timeout(), prune).await? == u64::from(BATCH) {}
         Ok(())
     }
 }
