@@ -46,6 +46,9 @@ pub enum EnqueueError {
         /// The key.
         key: String,
     },
+    /// A statement did not answer in time; whether it was carried out is not known.
+    #[error("the database did not answer the enqueue within {0} ms")]
+    Timeout(u128),
     /// The database refused or did not answer.
     #[error("the database refused the enqueue: {0}")]
     Database(#[from] sqlx::Error),
