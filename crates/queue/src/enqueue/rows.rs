@@ -40,16 +40,16 @@ pub(super) async fn insert(
         r#"
         -- Jobs of one statement share an instant, so their position tells their order in the lane.
         insert into background_jobs
-               (id, user_id, job_type, payload, queue, pool, lane, priority, max_attempts, unique_key, run_at, rank)
+               (id, user_id, job_type, payload, queue, pool, lane, priority, max_attempts, unique_key, run_at, rank, trace)
         select g.id, g.user_id, g.kind, g.payload, g.queue, g.pool, greenroom.lane_id(g.queue, g.pool, g.lane_key),
                g.priority, g.max_attempts, g.unique_key, r.ready_at,
                case when r.ready_at <= t.instant
-                    then greenroom.job_rank(r.ready_at, g.priority) + g.position end
+                    then greenroom.job_rank(r.ready_at, g.priority) + g.position end, g.trace
           from (select greenroom.now() as instant) t
          cross join unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::text[], $6::text[],
-                           $7::int2[], $8::int2[], $9::text[], $10::timestamptz[], $11::text[], $12::float8[]) with ordinality
+                           $7::int2[], $8::int2[], $9::text[], $10::timestamptz[], $11::text[], $12::float8[], $13::text[]) with ordinality
                as g (id, user_id, kind, payload, queue, lane_key, priority, max_attempts, unique_key, run_at, pool,
-                     wait_secs, position)
+                     wait_secs, trace, position)
          cross join lateral (
                select coalesce(t.instant + make_interval(secs => g.wait_secs), g.run_at, t.instant) as ready_at) r
          order by g.unique_key   -- so that two calls never wait for each other in a circle
@@ -68,6 +68,7 @@ pub(super) async fn insert(
         &column(jobs, |j| j.run_at) as &[Option<DateTime<Utc>>],
         &column(jobs, |j| j.pool.to_owned()),
         &column(jobs, NewJob::wait_secs) as &[Option<f64>],
+        &column(jobs, |j| j.trace.clone()) as &[Option<String>],
     )
     .fetch_all(conn)
     .await?;
@@ -111,9 +112,9 @@ pub(super) async fn replace(
               from waiting w
              cross join (select greenroom.now() as instant) t
               join unnest($1::text[], $2::uuid[], $3::jsonb[], $4::text[], $5::text[], $6::text[], $7::int2[],
-                          $8::int2[], $9::timestamptz[], $10::float8[], $11::float8[])
+                          $8::int2[], $9::timestamptz[], $10::float8[], $11::float8[], $12::text[])
                    as g (unique_key, user_id, payload, queue, pool, lane_field, priority, max_attempts, run_at,
-                         wait_secs, at_most_secs) on g.unique_key = w.unique_key
+                         wait_secs, at_most_secs, trace) on g.unique_key = w.unique_key
         )
         update background_jobs b
            set user_id = m.user_id, payload = m.payload, queue = m.queue, pool = m.pool,
@@ -123,7 +124,7 @@ pub(super) async fn replace(
                            then greenroom.job_rank(m.ready_at, m.priority) end,
                -- What the old payload had come to is nothing to the new one.
                checkpoint = null, progress = null, cancel_requested_at = null,
-               updated_at = greenroom.now()
+               trace = m.trace, updated_at = greenroom.now()
           from moved m where b.id = m.id
         returning b.id as "id: JobId", m.unique_key as "key!", b.lane, b.rank, m.lane_key as "lane_key!"
         "#,
@@ -138,6 +139,7 @@ pub(super) async fn replace(
         &column(&jobs, |j| j.run_at) as &[Option<DateTime<Utc>>],
         &column(&jobs, NewJob::wait_secs) as &[Option<f64>],
         &column(&jobs, at_most_secs) as &[Option<f64>],
+        &column(&jobs, |j| j.trace.clone()) as &[Option<String>],
     )
     .fetch_all(conn)
     .await?;

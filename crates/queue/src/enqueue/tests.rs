@@ -329,6 +329,20 @@ async fn calls_with_the_same_keys_in_another_order_do_not_block_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trace_is_stored_and_nonsense_is_not() {
+    let house = House::new().await;
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let stored = async |job: NewJob| -> Option<String> {
+        let id = house.add(job).await.id;
+        house.value("trace", id).await
+    };
+    assert_eq!(stored(note("a", "").trace(parent)).await.as_deref(), Some(parent));
+    assert_eq!(stored(note("b", "").trace("from afar")).await, None);
+    // Who replaces a job is the one who caused it.
+    assert_eq!(stored(note("b", "").unique(REPLACE).trace(parent)).await.as_deref(), Some(parent));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_postgres_cannot_hold_is_refused() {
     let house = House::new().await;
     let refused = house.queue.enqueue_many(&[note("a\0b", "")]).await.unwrap_err();
