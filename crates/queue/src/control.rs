@@ -259,7 +259,8 @@ async fn retry_once(pool: &PgPool, job: JobId) -> Result<(), QueueError> {
            set status = 'pending', failure = null, completed_at = null, cancel_requested_at = null, result = null,
                attempt = case when status = 'failed' then 0 else attempt end,
                crashes = case when status = 'failed' then 0 else crashes end,
-               run_at = greenroom.now(), rank = null, updated_at = greenroom.now()
+               -- One that waited for a batch has waited enough.
+               held = null, run_at = greenroom.now(), rank = null, updated_at = greenroom.now()
          where id = $1
         "#,
         job.0

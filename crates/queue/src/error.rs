@@ -40,6 +40,12 @@ pub enum EnqueueError {
         /// The field the policy names.
         field: &'static str,
     },
+    /// It is one of the batch whose end it waits for.
+    #[error("a {kind} job waits for a batch that it belongs to, and would wait for ever: name two batches")]
+    WaitsForItself {
+        /// The job's kind.
+        kind: String,
+    },
     /// The open job that holds the key kept changing.
     #[error("the unique key {key:?} changed hands at every try: try again")]
     KeyInFlux {

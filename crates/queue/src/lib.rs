@@ -12,6 +12,7 @@
 
 mod backend;
 mod backoff;
+mod batch;
 mod claim;
 mod context;
 mod control;
@@ -40,6 +41,7 @@ mod probes;
 pub mod testing;
 
 pub use backoff::Backoff;
+pub use batch::{Batch, BatchCounts};
 pub use context::{Context, Done};
 pub use control::{Attempt, Cancelled, Filter, JobRow, Page, attempts, cancel, list, retry, show};
 pub use cron::{Cron, CronError};

@@ -5,7 +5,7 @@ use greenroom_model::{JobId, UserId};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{Again, EnqueueError, Job, Lane, Unique};
+use crate::{Again, Batch, EnqueueError, Job, Lane, Unique};
 
 /// The most bytes a payload may have as JSON text.
 pub(crate) const PAYLOAD_LIMIT: usize = 64 * 1024;
@@ -30,6 +30,8 @@ pub struct NewJob {
     pub(super) unique: Unique,
     pub(super) user: Option<UserId>,
     pub(super) run_at: Option<DateTime<Utc>>,
+    pub(super) batch: Option<Batch>,
+    pub(super) after: Option<Batch>,
     pub(super) trace: Option<String>,
 }
 
@@ -64,6 +66,8 @@ impl NewJob {
             unique: J::POLICY.unique,
             user: None,
             run_at: None,
+            batch: None,
+            after: None,
             trace: None,
         })
     }
@@ -103,6 +107,21 @@ impl NewJob {
         self
     }
 
+    /// Makes it one of a batch. A job that comes under a held key joins none: the holder stays in its own.
+    #[must_use]
+    pub fn in_batch(mut self, batch: Batch) -> Self {
+        self.batch = Some(batch);
+        self
+    }
+
+    /// Lets it wait until no job of the batch is open any more, however they ended. Enqueue it with
+    /// or after the batch's jobs: see [`Batch`].
+    #[must_use]
+    pub fn after(mut self, batch: Batch) -> Self {
+        self.after = Some(batch);
+        self
+    }
+
     /// Notes who caused it: a W3C traceparent. One that has not the form of version 00 is left out.
     #[must_use]
     pub fn trace(mut self, traceparent: &str) -> Self {
@@ -132,6 +151,9 @@ impl NewJob {
         let key_has_nul = self.key.as_ref().is_some_and(|key| key.contains('\0'));
         if key_has_nul || (text.contains("\\u0000") && has_nul(&self.payload)) {
             return Err(EnqueueError::Nul { kind: kind() });
+        }
+        if self.batch.is_some() && self.batch == self.after {
+            return Err(EnqueueError::WaitsForItself { kind: kind() });
         }
         Ok(())
     }

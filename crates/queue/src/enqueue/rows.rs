@@ -40,16 +40,19 @@ pub(super) async fn insert(
         r#"
         -- Jobs of one statement share an instant, so their position tells their order in the lane.
         insert into background_jobs
-               (id, user_id, job_type, payload, queue, pool, lane, priority, max_attempts, unique_key, run_at, rank, trace)
+               (id, user_id, job_type, payload, queue, pool, lane, priority, max_attempts, unique_key, run_at, rank,
+                held, batch, after_batch, trace)
         select g.id, g.user_id, g.kind, g.payload, g.queue, g.pool, greenroom.lane_id(g.queue, g.pool, g.lane_key),
                g.priority, g.max_attempts, g.unique_key, r.ready_at,
-               case when r.ready_at <= t.instant
-                    then greenroom.job_rank(r.ready_at, g.priority) + g.position end, g.trace
+               case when r.ready_at <= t.instant and g.after_batch is null
+                    then greenroom.job_rank(r.ready_at, g.priority) + g.position end,
+               case when g.after_batch is not null then 'batch' end, g.batch, g.after_batch, g.trace
           from (select greenroom.now() as instant) t
          cross join unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::text[], $6::text[],
-                           $7::int2[], $8::int2[], $9::text[], $10::timestamptz[], $11::text[], $12::float8[], $13::text[]) with ordinality
+                           $7::int2[], $8::int2[], $9::text[], $10::timestamptz[], $11::text[], $12::float8[],
+                           $13::uuid[], $14::uuid[], $15::text[]) with ordinality
                as g (id, user_id, kind, payload, queue, lane_key, priority, max_attempts, unique_key, run_at, pool,
-                     wait_secs, trace, position)
+                     wait_secs, batch, after_batch, trace, position)
          cross join lateral (
                select coalesce(t.instant + make_interval(secs => g.wait_secs), g.run_at, t.instant) as ready_at) r
          order by g.unique_key   -- so that two calls never wait for each other in a circle
@@ -68,6 +71,8 @@ pub(super) async fn insert(
         &column(jobs, |j| j.run_at) as &[Option<DateTime<Utc>>],
         &column(jobs, |j| j.pool.to_owned()),
         &column(jobs, NewJob::wait_secs) as &[Option<f64>],
+        &column(jobs, |j| j.batch.map(|batch| batch.0)) as &[Option<Uuid>],
+        &column(jobs, |j| j.after.map(|batch| batch.0)) as &[Option<Uuid>],
         &column(jobs, |j| j.trace.clone()) as &[Option<String>],
     )
     .fetch_all(conn)
