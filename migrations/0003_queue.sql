@@ -117,9 +117,8 @@ create index background_jobs_due on public.background_jobs (run_at)
 -- What is set aside, found again when its kind is resumed or its batch is over.
 create index background_jobs_held on public.background_jobs (held, job_type, id)
     where status = 'pending' and held is not null;
--- A batch is over when it has no open job.
-create index background_jobs_batch on public.background_jobs (batch)
-    where status in ('pending', 'running') and batch is not null;
+-- A batch is over when it has no open job; how it went is counted from its finished ones.
+create index background_jobs_batch on public.background_jobs (batch, status) where batch is not null;
 -- A capped lane counts what it runs.
 create index background_jobs_running on public.background_jobs (lane) where status = 'running';
 -- So does a capped pool.

@@ -194,6 +194,7 @@ fn enqueue(error: &EnqueueError) -> (Exit, &'static str) {
             (Exit::Usage, "payload")
         }
         EnqueueError::KeyInFlux { .. } => (Exit::TryAgain, "key_in_flux"),
+        EnqueueError::Timeout(_) => (Exit::TryAgain, "database_busy"),
         EnqueueError::Database(error) => database(error),
         _ => (Exit::Failed, "failed"),
     }

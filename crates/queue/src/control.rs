@@ -220,6 +220,17 @@ pub async fn cancel(pool: &PgPool, job: JobId) -> Result<Cancelled, QueueError> 
 ///
 /// A job that waits for a later time is made to run now; one that runs or is completed is refused.
 pub async fn retry(pool: &PgPool, job: JobId) -> Result<(), QueueError> {
+    // Its key can be taken between the look for a holder and the update; the next look finds who did.
+    for _ in 0..10 {
+        match retry_once(pool, job).await {
+            Err(QueueError::Database(sqlx::Error::Database(refused))) if refused.is_unique_violation() => {}
+            answer => return answer,
+        }
+    }
+    retry_once(pool, job).await
+}
+
+async fn retry_once(pool: &PgPool, job: JobId) -> Result<(), QueueError> {
     let mut tx = pool.begin().await?;
     let row = sqlx::query!("select status, unique_key from background_jobs where id = $1 for update", job.0)
         .fetch_optional(&mut *tx)
@@ -248,7 +259,8 @@ pub async fn retry(pool: &PgPool, job: JobId) -> Result<(), QueueError> {
            set status = 'pending', failure = null, completed_at = null, cancel_requested_at = null, result = null,
                attempt = case when status = 'failed' then 0 else attempt end,
                crashes = case when status = 'failed' then 0 else crashes end,
-               run_at = greenroom.now(), rank = null, updated_at = greenroom.now()
+               -- One that waited for a batch has waited enough.
+               held = null, run_at = greenroom.now(), rank = null, updated_at = greenroom.now()
          where id = $1
         "#,
         job.0

@@ -1,116 +1,73 @@
 //! Enqueue: rows written in the caller's own transaction, so a rolled-back request leaves no job.
 //!
+//! Jobs of one call that share a key become one row first, since a statement must not touch a row
+//! twice. What meets no holder is inserted; what meets one changes it or leaves it, as its [`Unique`]
+//! says. No holder is locked in order to be looked at: the end of a running job never waits for a
+//! caller's transaction.
+//!
 //! Nothing is notified here. NOTIFY inside the transaction would take a lock on the whole database
 //! until the commit; [`crate::Queue::wake`] does it afterwards, and the sweeper finds what nobody woke.
+//!
+//! [`Unique`]: crate::Unique
 
-use std::collections::HashMap;
+mod met;
+mod new_job;
+mod periods;
+mod rows;
 
-use chrono::{DateTime, Utc};
-use greenroom_model::{JobId, UserId};
-use serde_json::Value;
-use sqlx::PgConnection;
-use uuid::Uuid;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod storm;
+#[cfg(test)]
+mod tests;
 
-use crate::{EnqueueError, Job, Lane};
+use std::time::Duration;
 
-/// The most bytes a payload may have as JSON text.
-pub(crate) const PAYLOAD_LIMIT: usize = 64 * 1024;
+use greenroom_model::JobId;
+use sqlx::{Connection as _, PgConnection};
 
-/// The lanes that jobs without a lane of their own are spread over.
-const STRIPES: u8 = 8;
+use crate::EnqueueError;
+use met::{Met, fold};
+pub use new_job::NewJob;
+pub(crate) use periods::prune_periods;
 
-/// A job about to be enqueued.
-#[derive(Clone, Debug)]
-pub struct NewJob {
-    id: JobId,
-    kind: &'static str,
-    payload: Value,
-    queue: &'static str,
-    pool: &'static str,
-    lane_key: String,
-    lane_cap: Option<i32>,
-    priority: i16,
-    max_attempts: i16,
-    unique_key: Option<String>,
-    user: Option<UserId>,
-    run_at: Option<DateTime<Utc>>,
-}
-
-impl NewJob {
-    /// Reads everything about the job from its declaration.
-    pub fn of<J: Job>(job: &J) -> Result<Self, EnqueueError> {
-        let payload =
-            serde_json::to_value(job).map_err(|source| EnqueueError::Payload { kind: J::KIND, source })?;
-        let id = JobId::new();
-        let (lane_key, lane_cap) = match J::POLICY.lane {
-            Lane::Shared => (stripe(id.0), None),
-            Lane::Keyed { field, cap } => {
-                let key = payload
-                    .get(field)
-                    .and_then(Value::as_str)
-                    .ok_or_else(|| EnqueueError::NoLane { kind: J::KIND.to_owned(), field })?;
-                (format!("{field}:{key}"), Some(i32::from(cap)))
-            }
-        };
-        Ok(Self {
-            id,
-            kind: J::KIND,
-            payload,
-            queue: J::POLICY.queue,
-            pool: J::POLICY.pool,
-            lane_key,
-            lane_cap,
-            priority: i16::from(J::POLICY.priority),
-            max_attempts: i16::try_from(J::POLICY.max_attempts).unwrap_or(i16::MAX),
-            // A key is a promise of one kind; kinds do not shut each other out.
-            unique_key: job.key().map(|key| format!("{}:{key}", J::KIND)),
-            user: None,
-            run_at: None,
-        })
-    }
-
-    /// Names the user whose job it is; it goes when the user goes.
-    #[must_use]
-    pub fn for_user(mut self, user: UserId) -> Self {
-        self.user = Some(user);
-        self
-    }
-
-    /// Sets the instant before which it does not run.
-    #[must_use]
-    pub fn at(mut self, instant: DateTime<Utc>) -> Self {
-        self.run_at = Some(instant);
-        self
-    }
-
-    /// Overrides the policy's priority, from 0 (first) to 9 (last).
-    #[must_use]
-    pub fn priority(mut self, priority: u8) -> Self {
-        self.priority = i16::from(priority.min(9));
-        self
-    }
-
-    /// Overrides the unique key, which is kept apart by kind.
-    #[must_use]
-    pub fn unique(mut self, key: &str) -> Self {
-        self.unique_key = Some(format!("{}:{key}", self.kind));
-        self
-    }
-}
-
-/// Picks a stripe by an id's random bits, as the insert trigger does.
-fn stripe(id: Uuid) -> String {
-    format!("stripe:{}", id.as_bytes()[15] % STRIPES)
-}
+/// How often a key that changes hands between two statements is tried again.
+const ROUNDS: usize = 10;
 
 /// A job that is in the table, and what waking it needs.
 #[derive(Clone, Debug)]
 pub struct Enqueued {
-    /// The new job, or the open one that holds the same key.
+    /// The new job, or the one that holds the same key.
     pub id: JobId,
-    /// Whether this call made it.
-    pub created: bool,
+    /// What the call did.
+    pub outcome: Outcome,
     pub(crate) lane: Option<WakeLane>,
+}
+
+impl Enqueued {
+    /// Tells whether this call made the job.
+    pub fn created(&self) -> bool {
+        self.outcome == Outcome::Created
+    }
+}
+
+/// What an enqueue did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It made the job.
+    Created,
+    /// The open job with the same key stays as it is.
+    Kept,
+    /// The waiting job with the same key has become this one.
+    Replaced,
+    /// The waiting job with the same key has become this one and was put off.
+    Debounced,
+    /// The job with the same key runs already, so it could not be changed. Nothing was written.
+    Running,
+    /// The job with the same key is over, but the period of its key is not. Nothing was written.
+    Over,
 }
 
 /// A lane to wake, with what makes its row when it is new.
@@ -124,129 +81,69 @@ pub(crate) struct WakeLane {
     pub rank: i64,
 }
 
-/// Writes the jobs in the caller's transaction, in one statement for one or many.
+/// Writes the jobs in the caller's transaction: all of them or none, in one statement if no key is held.
 ///
-/// A job whose unique key is held by an open job is not written; that job's id is returned in its
-/// place. The answers stand in the order of the jobs. After the commit, call [`crate::Queue::wake`].
+/// A job whose unique key is held does what its [`Unique`](crate::Unique) says; the holder's id is
+/// returned. Of several jobs under one key in the same call, the first is made and the others come
+/// under its key. The answers stand in the order of the jobs. After the commit, call
+/// [`crate::Queue::wake`].
 pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Vec<Enqueued>, EnqueueError> {
-    jobs.iter().try_for_each(check)?;
-    let mut answers: HashMap<JobId, Enqueued> = HashMap::with_capacity(jobs.len());
-    let mut left: Vec<&NewJob> = jobs.iter().collect();
-    // A key's holder can end between the insert that meets it and the look for it; then the insert
-    // is tried once more. Three rounds outlast any honest race.
-    for _ in 0..3 {
-        insert(conn, &left, &mut answers).await?;
-        left.retain(|job| !answers.contains_key(&job.id));
-        if left.is_empty() {
-            break;
+    jobs.iter().try_for_each(NewJob::check)?;
+    let (writers, places) = fold(jobs);
+    let met = write(conn, &writers).await?;
+    Ok(met.answers(jobs, &writers, &places))
+}
+
+/// Writes the jobs, and tries again while a holder ends, begins or comes back between two statements.
+///
+/// A try takes its locks in order: periods, new keys, holders, each by key. So before the next try it
+/// gives back what it has, or two calls could wait for each other in a circle.
+async fn write(conn: &mut PgConnection, jobs: &[&NewJob]) -> Result<Met, EnqueueError> {
+    let mut left = None;
+    // One statement is all or nothing anyway, and a single key makes no circle.
+    let by_itself = match jobs {
+        [job] => job.period_secs().is_none(),
+        _ => jobs.iter().all(|job| job.key.is_none()),
+    };
+    for _ in 0..ROUNDS {
+        let mut met = Met::with_capacity(jobs.len());
+        if by_itself {
+            left = try_to_write(conn, jobs, &mut met).await?;
+        } else {
+            let mut tx = conn.begin().await?;
+            left = try_to_write(&mut tx, jobs, &mut met).await?;
+            if left.is_none() { tx.commit().await? } else { tx.rollback().await? }
         }
-        find_holders(conn, &left, &mut answers).await?;
-        left.retain(|job| !answers.contains_key(&job.id));
-        if left.is_empty() {
-            break;
+        if left.is_none() {
+            return Ok(met);
         }
     }
-    if let Some(job) = left.first() {
-        return Err(EnqueueError::KeyInFlux { key: job.unique_key.clone().unwrap_or_default() });
-    }
-    Ok(jobs.iter().filter_map(|job| answers.remove(&job.id)).collect())
+    Err(EnqueueError::KeyInFlux { key: left.and_then(|job| job.key.clone()).unwrap_or_default() })
 }
 
-fn check(job: &NewJob) -> Result<(), EnqueueError> {
-    let text = job.payload.to_string();
-    if text.len() > PAYLOAD_LIMIT {
-        let kind = job.kind.to_owned();
-        return Err(EnqueueError::PayloadTooLarge { kind, bytes: text.len(), limit: PAYLOAD_LIMIT });
-    }
-    if text.contains("\\u0000") && has_nul(&job.payload) {
-        return Err(EnqueueError::Nul { kind: job.kind.to_owned() });
-    }
-    Ok(())
-}
-
-/// Tells whether a text or a key anywhere in the value holds a NUL.
-fn has_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(has_nul),
-        Value::Object(fields) => fields.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
-        _ => false,
-    }
-}
-
-async fn insert(
+/// Writes the jobs as far as their keys keep still; returns one that is left.
+async fn try_to_write<'a>(
     conn: &mut PgConnection,
-    jobs: &[&NewJob],
-    answers: &mut HashMap<JobId, Enqueued>,
-) -> Result<(), sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"
-        -- Jobs of one statement share an instant, so their position tells their order in the lane.
-        insert into background_jobs
-               (id, user_id, job_type, payload, queue, pool, lane, priority, max_attempts, unique_key, run_at, rank)
-        select g.id, g.user_id, g.kind, g.payload, g.queue, g.pool, greenroom.lane_id(g.queue, g.pool, g.lane_key),
-               g.priority, g.max_attempts, g.unique_key, coalesce(g.run_at, t.instant),
-               case when g.run_at is null or g.run_at <= t.instant
-                    then greenroom.job_rank(coalesce(g.run_at, t.instant), g.priority) + g.position end
-          from (select greenroom.now() as instant) t
-         cross join unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::text[], $6::text[],
-                           $7::int2[], $8::int2[], $9::text[], $10::timestamptz[], $11::text[]) with ordinality
-               as g (id, user_id, kind, payload, queue, lane_key, priority, max_attempts, unique_key, run_at, pool, position)
-        on conflict (unique_key) where status in ('pending', 'running') and unique_key is not null do nothing
-        returning id as "id: JobId", lane, rank
-        "#,
-        &jobs.iter().map(|j| j.id.0).collect::<Vec<_>>(),
-        &jobs.iter().map(|j| j.user.map(|u| u.0)).collect::<Vec<_>>() as &[Option<Uuid>],
-        &jobs.iter().map(|j| j.kind.to_owned()).collect::<Vec<_>>(),
-        &jobs.iter().map(|j| j.payload.clone()).collect::<Vec<_>>(),
-        &jobs.iter().map(|j| j.queue.to_owned()).collect::<Vec<_>>(),
-        &jobs.iter().map(|j| j.lane_key.clone()).collect::<Vec<_>>(),
-        &jobs.iter().map(|j| j.priority).collect::<Vec<_>>(),
-        &jobs.iter().map(|j| j.max_attempts).collect::<Vec<_>>(),
-        &jobs.iter().map(|j| j.unique_key.clone()).collect::<Vec<_>>() as &[Option<String>],
-        &jobs.iter().map(|j| j.run_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
-        &jobs.iter().map(|j| j.pool.to_owned()).collect::<Vec<_>>(),
-    )
-    .fetch_all(conn)
-    .await?;
-
-    let by_id: HashMap<JobId, &NewJob> = jobs.iter().map(|job| (job.id, *job)).collect();
-    for row in rows {
-        let job = by_id.get(&row.id);
-        let lane = job.zip(row.rank).map(|(job, rank)| WakeLane {
-            id: row.lane,
-            queue: job.queue.to_owned(),
-            pool: job.pool.to_owned(),
-            key: job.lane_key.clone(),
-            cap: job.lane_cap,
-            rank,
-        });
-        answers.insert(row.id, Enqueued { id: row.id, created: true, lane });
+    jobs: &[&'a NewJob],
+    met: &mut Met,
+) -> Result<Option<&'a NewJob>, sqlx::Error> {
+    let free = periods::claim(conn, jobs).await?;
+    rows::insert(conn, &free, met).await?;
+    let mut left = jobs.to_vec();
+    left.retain(|job| !met.has(job));
+    if left.is_empty() {
+        return Ok(None);
     }
-    Ok(())
+    periods::withdraw(conn, &free, met).await?;
+    rows::replace(conn, &left, met).await?;
+    left.retain(|job| !met.has(job));
+    rows::find_holders(conn, &left, met).await?;
+    left.retain(|job| !met.has(job));
+    Ok(left.first().copied())
 }
 
-async fn find_holders(
-    conn: &mut PgConnection,
-    jobs: &[&NewJob],
-    answers: &mut HashMap<JobId, Enqueued>,
-) -> Result<(), sqlx::Error> {
-    let keys: Vec<String> = jobs.iter().filter_map(|job| job.unique_key.clone()).collect();
-    let rows = sqlx::query!(
-        r#"
-        select id as "id: JobId", unique_key as "unique_key!"
-          from background_jobs
-         where unique_key = any($1) and status in ('pending', 'running') and unique_key is not null
-        "#,
-        &keys
-    )
-    .fetch_all(conn)
-    .await?;
-    let holders: HashMap<String, JobId> = rows.into_iter().map(|row| (row.unique_key, row.id)).collect();
-    for job in jobs {
-        if let Some(holder) = job.unique_key.as_ref().and_then(|key| holders.get(key)) {
-            answers.insert(job.id, Enqueued { id: *holder, created: false, lane: None });
-        }
-    }
-    Ok(())
+/// Returns seconds that a timestamp of the database can still be moved by.
+fn secs(duration: Duration) -> f64 {
+    const CENTURY: f64 = 100.0 * 365.25 * 86_400.0;
+    duration.as_secs_f64().min(CENTURY)
 }

@@ -41,12 +41,21 @@ pub enum EnqueueError {
         /// The field the policy names.
         field: &'static str,
     },
+    /// It is one of the batch whose end it waits for.
+    #[error("a {kind} job waits for a batch that it belongs to, and would wait for ever: name two batches")]
+    WaitsForItself {
+        /// The job's kind.
+        kind: String,
+    },
     /// The open job that holds the key kept changing.
     #[error("the unique key {key:?} changed hands at every try: try again")]
     KeyInFlux {
         /// The key.
         key: String,
     },
+    /// A statement did not answer in time; whether it was carried out is not known.
+    #[error("the database did not answer the enqueue within {0} ms")]
+    Timeout(u128),
     /// The database refused or did not answer.
     #[error("the database refused the enqueue: {0}")]
     Database(#[from] sqlx::Error),

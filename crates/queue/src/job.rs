@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Backoff, CatchUp, Context, Done};
+use crate::{Backoff, CatchUp, Context, Done, Unique};
 
 /// A job: the payload is the struct itself, the policy a constant, the handler [`Job::run`].
 ///
@@ -23,7 +23,8 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What a finished job tells, stored as `result`.
     type Report: Serialize + Send;
 
-    /// Returns the key under which only one job of this kind may be open at a time.
+    /// Returns the key under which only one job of this kind may be open at a time, held as the policy's
+    /// [`Unique`] says.
     fn key(&self) -> Option<String> {
         None
     }
@@ -52,6 +53,8 @@ pub struct Policy {
     pub backoff: Backoff,
     /// Which jobs are held back by each other.
     pub lane: Lane,
+    /// How its key is held and what a second enqueue does; nothing to a job without a key.
+    pub unique: Unique,
     /// The outside budget it draws on; empty where there is none.
     pub pool: &'static str,
     /// The part of the pool's units that this kind may use, in percent.
@@ -76,6 +79,7 @@ impl Policy {
             priority: 5,
             backoff: Backoff::DEFAULT,
             lane: Lane::Shared,
+            unique: Unique::WHILE_OPEN,
             pool: "",
             share: 100,
             cron: None,
@@ -114,6 +118,12 @@ impl Policy {
     pub const fn lane(mut self, field: &'static str, cap: u16) -> Self {
         assert!(cap > 0, "a lane that runs nothing blocks for ever");
         self.lane = Lane::Keyed { field, cap };
+        self
+    }
+
+    /// Sets how the job's key is held, and what a second enqueue under it does.
+    pub const fn unique(mut self, unique: Unique) -> Self {
+        self.unique = unique;
         self
     }
 

@@ -12,6 +12,7 @@
 
 mod backend;
 mod backoff;
+mod batch;
 mod breaker;
 mod claim;
 mod context;
@@ -38,6 +39,7 @@ mod settings;
 mod settle;
 mod sweep;
 mod tell;
+mod unique;
 mod units;
 mod wake;
 mod why;
@@ -52,11 +54,12 @@ mod probes;
 pub mod testing;
 
 pub use backoff::Backoff;
+pub use batch::{Batch, BatchCounts};
 pub use breaker::{Breaker, close_breaker};
 pub use context::{Context, Done};
 pub use control::{Attempt, Cancelled, Filter, JobRow, Page, attempts, cancel, list, retry, show};
 pub use cron::{Cron, CronError};
-pub use enqueue::{Enqueued, NewJob, enqueue};
+pub use enqueue::{Enqueued, NewJob, Outcome, enqueue};
 pub use error::{EnqueueError, QueueError};
 pub use heartbeat::Heartbeat;
 pub use job::{Class, Job, JobError, Lane, Policy, Scope, Stop};
@@ -68,6 +71,7 @@ pub use router::{BuildError, Jobs, KindInfo};
 pub use schedule::{CatchUp, Scheduler};
 pub use settings::Settings;
 pub use sweep::{Swept, sweep};
+pub use unique::{Again, Unique};
 pub use wake::Queue;
 pub use why::{Reason, Why, why};
 pub use worker::{Worker, WorkerError};

@@ -466,19 +466,19 @@ async fn an_open_key_is_held_and_a_closed_one_is_free() {
     let job = Probe { does: Does::Snooze(60), key: Some("one".to_owned()) };
     let first = house.queue.enqueue(&job).await.unwrap();
     let second = house.queue.enqueue(&job).await.unwrap();
-    assert!(first.created && !second.created);
+    assert!(first.created() && !second.created());
     assert_eq!(first.id, second.id);
     let bulk: Vec<NewJob> = (0..3).map(|_| NewJob::of(&job).unwrap()).collect();
     let answers = house.queue.enqueue_many(&bulk).await.unwrap();
-    assert!(answers.iter().all(|answer| !answer.created && answer.id == first.id));
+    assert!(answers.iter().all(|answer| !answer.created() && answer.id == first.id));
 
     // A retry waits with the key in its hands.
     let worker = house.start(1, quick());
     house.until("snoozed", first.id, |row| row.error_message.is_some()).await;
-    assert!(!house.queue.enqueue(&job).await.unwrap().created);
+    assert!(!house.queue.enqueue(&job).await.unwrap().created());
     house.db.advance(Duration::from_mins(2)).await;
     house.until_ended(first.id).await;
-    assert!(house.queue.enqueue(&job).await.unwrap().created);
+    assert!(house.queue.enqueue(&job).await.unwrap().created());
     worker.stop().await;
 }
 
@@ -491,7 +491,7 @@ async fn many_enqueuers_of_one_key_make_one_job() {
         tokio::spawn(async move { queue.enqueue(&job).await.unwrap() })
     });
     let answers = futures::future::join_all(calls).await;
-    let created = answers.iter().filter(|answer| answer.as_ref().unwrap().created).count();
+    let created = answers.iter().filter(|answer| answer.as_ref().unwrap().created()).count();
     assert_eq!(created, 1);
 }
 

@@ -290,7 +290,7 @@ impl Scheduler {
         info!(
             schedule = schedule.name,
             "Enqueued {} of {} ticks",
-            enqueued.iter().filter(|job| job.created).count(),
+            enqueued.iter().filter(|job| job.created()).count(),
             plan.fires.len()
         );
         Ok(plan.fires.len())
@@ -345,7 +345,7 @@ async fn move_on(
         crate::EnqueueError::Database(error) => error,
         other => sqlx::Error::Encode(other.into()),
     })?;
-    let skipped = enqueued.iter().filter(|job| !job.created).count();
+    let skipped = enqueued.iter().filter(|job| !job.created()).count();
     sqlx::query!(
         r#"
         update greenroom.schedules

@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::batch::{HeldCursor, release};
 use crate::claim::timed;
+use crate::enqueue::prune_periods;
 use crate::prune::Pruner;
 use crate::wake::notify;
 use crate::{Leader, QueueError, Settings, workers};
@@ -21,6 +23,8 @@ const CRASHES_TO_QUARANTINE: i32 = 3;
 pub struct Swept {
     /// Jobs whose time had come.
     pub promoted: u64,
+    /// Held jobs whose batch was over.
+    pub released: u64,
     /// Jobs whose worker had let their lease run out.
     pub rescued: u64,
     /// Lanes that slept on work.
@@ -30,16 +34,23 @@ pub struct Swept {
 /// Sweeps one batch of each kind. Safe with any number at work at once.
 pub async fn sweep(pool: &PgPool, settings: &Settings) -> Result<Swept, QueueError> {
     let mut cursor = i64::MIN;
-    sweep_from(pool, settings, &mut cursor).await
+    sweep_from(pool, settings, &mut cursor, &mut HeldCursor::default()).await
 }
 
-async fn sweep_from(pool: &PgPool, settings: &Settings, cursor: &mut i64) -> Result<Swept, QueueError> {
+async fn sweep_from(
+    pool: &PgPool,
+    settings: &Settings,
+    cursor: &mut i64,
+    held: &mut HeldCursor,
+) -> Result<Swept, QueueError> {
     let (limit, batch) = (settings.statement_timeout(), i64::from(settings.batch));
     // On one connection: a pool asks the server about each that it lends.
-    let (promoted, mut queues) = timed(pool, limit, async |conn: &mut PgConnection| {
-        let promoted = promote(conn, batch).await?;
+    let (promoted, released, mut queues) = timed(pool, limit, async |conn: &mut PgConnection| {
+        let (promoted, mut queues) = promote(conn, batch).await?;
+        let (released, of_released) = release(conn, held).await?;
         adopt(conn, batch).await?;
-        Ok(promoted)
+        queues.extend(of_released);
+        Ok((promoted, released, queues))
     })
     .await?;
     let unblocked = timed(pool, limit, async |conn: &mut PgConnection| {
@@ -63,7 +74,7 @@ async fn sweep_from(pool: &PgPool, settings: &Settings, cursor: &mut i64) -> Res
         queues.dedup();
         timed(pool, limit, async |conn: &mut PgConnection| notify(conn, &queues).await).await?;
     }
-    Ok(Swept { promoted, rescued, woken })
+    Ok(Swept { promoted, released, rescued, woken })
 }
 
 async fn promote(conn: &mut PgConnection, batch: i64) -> Result<(u64, Vec<String>), sqlx::Error> {
@@ -218,12 +229,20 @@ pub(crate) struct Sweeper {
     settings: Settings,
     cursor: i64,
     pruner: Pruner,
+    held: HeldCursor,
 }
 
 impl Sweeper {
     pub(crate) fn new(pool: PgPool, candidate: Uuid, settings: &Settings) -> Self {
         let leader = Leader::new(pool.clone(), "sweeper", candidate);
-        Self { pool, leader, settings: settings.clone(), cursor: i64::MIN, pruner: Pruner::default() }
+        Self {
+            pool,
+            leader,
+            settings: settings.clone(),
+            cursor: i64::MIN,
+            pruner: Pruner::default(),
+            held: HeldCursor::default(),
+        }
     }
 
     pub(crate) async fn run(mut self, stop: CancellationToken) {
@@ -245,7 +264,7 @@ impl Sweeper {
     }
 
     async fn tick(&mut self, ticks: u32) -> Result<(), QueueError> {
-        let swept = sweep_from(&self.pool, &self.settings, &mut self.cursor).await?;
+        let swept = sweep_from(&self.pool, &self.settings, &mut self.cursor, &mut self.held).await?;
         if swept.rescued > 0 {
             info!("Rescued {} jobs whose workers had gone", swept.rescued);
             metrics::counter!("greenroom_jobs_rescued_total").increment(swept.rescued);
@@ -258,7 +277,15 @@ impl Sweeper {
                 workers::forget_dead(conn, lease_secs).await
             })
             .await?;
+            self.prune_periods().await?;
         }
+        Ok(())
+    }
+
+    async fn prune_periods(&self) -> Result<(), QueueError> {
+        const BATCH: u16 = 2_000;
+        let prune = async |conn: &mut PgConnection| prune_periods(conn, i64::from(BATCH)).await;
+        while timed(&self.pool, self.settings.statement_timeout(), prune).await? == u64::from(BATCH) {}
         Ok(())
     }
 }

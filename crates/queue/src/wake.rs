@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use crate::claim::timed;
 use crate::enqueue::WakeLane;
 use crate::units::Units;
 use crate::{EnqueueError, Enqueued, Job, NewJob, enqueue};
@@ -19,6 +20,7 @@ pub(crate) const WAKE_CHANNEL: &str = "greenroom_wake";
 
 const MERGE_WINDOW: Duration = Duration::from_millis(5);
 const WAKE_TIMEOUT: Duration = Duration::from_secs(5);
+const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A cheap handle on the queue of one database: enqueue by it, wake by it.
 #[derive(Clone, Debug)]
@@ -45,17 +47,22 @@ impl Queue {
         &self.units
     }
 
-    /// Enqueues one job in a transaction of its own, and wakes its lane.
+    /// Enqueues one job, and wakes its lane.
     pub async fn enqueue<J: Job>(&self, job: &J) -> Result<Enqueued, EnqueueError> {
         let answers = self.enqueue_many(&[NewJob::of(job)?]).await?;
         answers.into_iter().next().ok_or_else(|| EnqueueError::Database(sqlx::Error::RowNotFound))
     }
 
-    /// Enqueues jobs in one transaction of their own, and wakes their lanes.
+    /// Enqueues all of the jobs or none, and wakes their lanes. What is one statement needs no transaction.
     pub async fn enqueue_many(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, EnqueueError> {
-        let mut tx = self.pool.begin().await?;
-        let answers = enqueue(&mut tx, jobs).await?;
-        tx.commit().await?;
+        let late = |_| EnqueueError::Timeout(ENQUEUE_TIMEOUT.as_millis());
+        let mut conn = tokio::time::timeout(ENQUEUE_TIMEOUT, self.pool.acquire()).await.map_err(late)??;
+        let written = tokio::time::timeout(ENQUEUE_TIMEOUT, enqueue(&mut conn, jobs)).await;
+        if written.is_err() {
+            // An answer may still come to it.
+            conn.close_on_drop();
+        }
+        let answers = written.map_err(late)??;
         self.wake(&answers);
         Ok(answers)
     }
@@ -75,10 +82,9 @@ async fn run_waker(pool: PgPool, mut woken: mpsc::UnboundedReceiver<Vec<WakeLane
     let mut batch = Vec::new();
     while woken.recv_many(&mut batch, 10_000).await > 0 {
         let lanes = merge(batch.drain(..).flatten());
-        match tokio::time::timeout(WAKE_TIMEOUT, wake_lanes(&pool, &lanes)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "Could not wake {} lanes; the sweeper will", lanes.len()),
-            Err(_) => warn!("Waking {} lanes took too long; the sweeper will", lanes.len()),
+        let wake = async |conn: &mut PgConnection| wake_lanes(conn, &lanes).await;
+        if let Err(error) = timed(&pool, WAKE_TIMEOUT, wake).await {
+            warn!(%error, "Could not wake {} lanes; the sweeper will", lanes.len());
         }
         tokio::time::sleep(MERGE_WINDOW).await;
     }
@@ -93,26 +99,31 @@ fn merge(lanes: impl Iterator<Item = WakeLane>) -> Vec<WakeLane> {
     by_id.into_values().collect()
 }
 
-async fn wake_lanes(pool: &PgPool, lanes: &[WakeLane]) -> Result<(), sqlx::Error> {
+/// Wakes lanes and tells the workers of their queues, in one statement. It does not wait for the disk:
+/// the sweeper finds what a crash of the server leaves asleep.
+async fn wake_lanes(conn: &mut PgConnection, lanes: &[WakeLane]) -> Result<(), sqlx::Error> {
     let queues: BTreeSet<&str> = lanes.iter().map(|lane| lane.queue.as_str()).collect();
-    let mut tx = pool.begin().await?;
     sqlx::query!(
-        "select greenroom.wake($1, $2, $3, $4, $5, $6)",
+        r#"
+        select set_config('synchronous_commit', 'off', true) as "off!", greenroom.wake($1, $2, $3, $4, $5, $6),
+               (select count(pg_notify($7, q.name)) from unnest($8::text[]) as q (name)) as "told!"
+        "#,
         &lanes.iter().map(|l| l.id).collect::<Vec<_>>(),
         &lanes.iter().map(|l| l.queue.clone()).collect::<Vec<_>>(),
         &lanes.iter().map(|l| l.pool.clone()).collect::<Vec<_>>(),
         &lanes.iter().map(|l| l.key.clone()).collect::<Vec<_>>(),
         &lanes.iter().map(|l| l.cap).collect::<Vec<_>>() as &[Option<i32>],
         &lanes.iter().map(|l| l.rank).collect::<Vec<_>>(),
+        WAKE_CHANNEL,
+        &queues.into_iter().map(str::to_owned).collect::<Vec<_>>(),
     )
-    .execute(&mut *tx)
+    .fetch_one(conn)
     .await?;
-    notify(&mut tx, &queues.into_iter().map(str::to_owned).collect::<Vec<_>>()).await?;
-    tx.commit().await
+    Ok(())
 }
 
 /// Tells listening workers which queues have work.
-pub(crate) async fn notify(conn: &mut sqlx::PgConnection, queues: &[String]) -> Result<(), sqlx::Error> {
+pub(crate) async fn notify(conn: &mut PgConnection, queues: &[String]) -> Result<(), sqlx::Error> {
     sqlx::query!("select pg_notify($1, q.name) from unnest($2::text[]) as q (name)", WAKE_CHANNEL, queues)
         .fetch_all(conn)
         .await?;

@@ -26,7 +26,7 @@ pub(super) async fn sync(
     must_serve(&connection)?;
     let enqueued = request_sync(&mut tx, connection.id, connection.user_id).await?;
     // The open job may have set aside the very credits that would be missing now.
-    if enqueued.created {
+    if enqueued.created() {
         must_be_affordable(&mut tx, connection.user_id).await?;
     }
     let job = greenroom_queue::show(&mut tx, enqueued.id).await?;

@@ -6,7 +6,7 @@ mod view;
 
 use clap::{Subcommand, ValueEnum};
 use greenroom_model::{JobId, UserId};
-use greenroom_queue::{Cancelled, Filter, Queue, attempts, cancel, list, retry, show};
+use greenroom_queue::{Cancelled, Filter, Outcome, Queue, attempts, cancel, list, retry, show};
 use serde_json::json;
 
 use super::follow::follow;
@@ -137,16 +137,19 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
             let job = greenroom_worker::jobs(None).build(&kind, &payload, user)?;
             let pool = terminal.database().await?;
             let enqueued = Queue::new(pool.clone()).enqueue_many(&[job]).await?;
-            let (id, created) =
-                enqueued.first().map(|job| (job.id, job.created)).ok_or(sqlx::Error::RowNotFound)?;
+            let (id, outcome) =
+                enqueued.first().map(|job| (job.id, job.outcome)).ok_or(sqlx::Error::RowNotFound)?;
             // A document says so itself, and an error after it stands alone on standard error.
-            if !created && !terminal.json {
-                terminal.note(&format!("note: job {id} with the same unique key is open already"));
+            if let Some(note) = view::met(id, outcome).filter(|_| !terminal.json) {
+                terminal.note(&note);
             }
             if wait {
                 return follow(&pool, id, terminal).await;
             }
-            terminal.answer(&json!({"id": id, "kind": kind, "created": created}), || id.to_string())
+            terminal.answer(
+                &json!({"id": id, "kind": kind, "created": outcome == Outcome::Created, "outcome": outcome}),
+                || id.to_string(),
+            )
         }
         Command::Kinds => {
             let jobs = greenroom_worker::jobs(None);

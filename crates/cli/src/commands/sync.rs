@@ -49,7 +49,7 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
     let enqueued = request_sync(&mut tx, connection, found.user_id).await?;
     tx.commit().await?;
     queue.wake(std::slice::from_ref(&enqueued));
-    let requested = Requested { id: enqueued.id, connection_id: connection, created: enqueued.created };
+    let requested = Requested { id: enqueued.id, connection_id: connection, created: enqueued.created() };
     // A document says so itself, and an error after it stands alone on standard error.
     if !requested.created && !terminal.json {
         terminal.note(&format!("note: a sync of this connection is open already: job {}", requested.id));

@@ -57,7 +57,7 @@ impl Job for SyncDueChannels {
             tx.commit().await?;
             ctx.queue().wake(&answers);
             report.due += due.len() as u64;
-            report.enqueued += answers.iter().filter(|answer| answer.created).count() as u64;
+            report.enqueued += answers.iter().filter(|answer| answer.created()).count() as u64;
         }
         Ok(report.into())
     }

@@ -25,7 +25,7 @@ async fn a_job_is_enqueued_seen_cancelled_and_retried() {
     let id = first["id"].as_str().unwrap();
     assert_eq!(
         enqueue(&db, &payload).await,
-        json!({"id": id, "kind": "youtube.sync_channel", "created": false})
+        json!({"id": id, "kind": "youtube.sync_channel", "created": false, "outcome": "kept"})
     );
 
     let shown = jobs(&db, &["show", id, "--json"]).await.document();

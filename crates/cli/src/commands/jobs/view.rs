@@ -3,12 +3,26 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use greenroom_queue::{JobRow, KindInfo, Lane};
+use greenroom_model::JobId;
+use greenroom_queue::{JobRow, KindInfo, Lane, Outcome};
 use serde::Serialize;
 
 use crate::terminal::plain;
 
 pub(super) const HEAD: [&str; 7] = ["id", "kind", "queue", "status", "attempt", "created", "error"];
+
+/// Says what an enqueue met, if it made no job.
+pub(super) fn met(id: JobId, outcome: Outcome) -> Option<String> {
+    let what = match outcome {
+        Outcome::Created => return None,
+        Outcome::Kept => "is open already",
+        Outcome::Replaced => "waited, and was replaced",
+        Outcome::Debounced => "waited, and was put off",
+        Outcome::Running => "runs already; nothing was enqueued",
+        Outcome::Over => "is over, but holds its key for a while; nothing was enqueued",
+    };
+    Some(format!("note: job {id} with the same unique key {what}"))
+}
 
 /// Errors longer than this are cut in a table; `jobs show` has them whole.
 const ERROR_LETTERS: usize = 60;
