@@ -41,7 +41,11 @@ pub mod testing;
 
 pub use backoff::Backoff;
 pub use context::{Context, Done};
-pub use control::{Attempt, Cancelled, Filter, JobRow, Page, attempts, cancel, list, retry, show};
+pub use control::{
+    Act, Attempt, Cancelled, Count, Failure, Filter, Group, JobRow, NoSuchWord, Outcome, Pace, Page,
+    PayloadValue, Redrive, Skip, Status, attempts, cancel, cancel_all, count, count_all, delete_all,
+    failures, list, plan_redrive, redrive, retry, retry_all, show,
+};
 pub use cron::{Cron, CronError};
 pub use enqueue::{Enqueued, NewJob, enqueue};
 pub use error::{EnqueueError, QueueError};
