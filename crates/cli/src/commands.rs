@@ -4,6 +4,7 @@ mod access;
 mod bench;
 mod demo;
 mod follow;
+mod instant;
 mod jobs;
 mod keys;
 mod migrate;
@@ -29,7 +30,7 @@ pub(crate) enum Command {
     Migrate,
     /// Serves local stand-ins of the platforms, and prints one line of JSON when they are ready.
     Sandbox(sandbox::Args),
-    /// Looks at jobs, and enqueues, cancels and retries them.
+    /// Looks at jobs, and enqueues, cancels, retries and deletes them.
     #[command(subcommand)]
     Jobs(jobs::Command),
     /// Syncs connected accounts on demand.
