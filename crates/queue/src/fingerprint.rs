@@ -54,7 +54,6 @@ pub(crate) fn of_error(error: &str) -> i64 {
 }
 
 /// FNV-1a in 64 bits.
-#[expect(clippy::cast_lossless, reason = "`From` is not const")]
 const fn fnv1a(bytes: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325;
     let mut at = 0;
@@ -126,15 +125,12 @@ fn without_quoted(letters: impl Iterator<Item = char>) -> String {
             };
             (at + 1..letters.len()).find(|&end| is_end(end))
         });
-        match end {
-            Some(end) => {
-                out.push_str("\"*\"");
-                at = end + 1;
-            }
-            None => {
-                out.push(letter);
-                at += 1;
-            }
+        if let Some(end) = end {
+            out.push_str("\"*\"");
+            at = end + 1;
+        } else {
+            out.push(letter);
+            at += 1;
         }
     }
     out

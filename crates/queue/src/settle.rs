@@ -222,7 +222,9 @@ async fn change(
             update background_jobs b
                set status = case when g.failure is null then 'pending' else 'failed' end,
                    failure = g.failure,
-                   fingerprint = case when g.failure is not null then hashtextextended(b.job_type, g.alike) end,
+                   -- Of the last time it failed for good; what is cancelled after a redrive is in its group again.
+                   fingerprint = case when g.failure is not null and g.alike is not null
+                                      then hashtextextended(b.job_type, g.alike) else b.fingerprint end,
                    error_message = g.error,
                    completed_at = case when g.failure is not null then greenroom.now() end,
                    updated_at = greenroom.now(),

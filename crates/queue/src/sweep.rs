@@ -131,7 +131,7 @@ async fn rescue(conn: &mut PgConnection, batch: i64) -> Result<(u64, Vec<String>
                        then 'quarantined: its worker died ' || (b.crashes + 1) || ' times while it ran'
                        else 'its worker died or lost its lease' end,
                    fingerprint = case when b.cancel_requested_at is null and b.crashes + 1 >= $2
-                                      then hashtextextended(b.job_type, $3) end,
+                                      then hashtextextended(b.job_type, $3) else b.fingerprint end,
                    lease_token = null, leased_until = null, updated_at = greenroom.now()
               from expired where b.id = expired.id
             returning b.id, b.lane, b.queue, b.pool, b.rank, b.attempt, b.job_type, b.payload, b.started_at,

@@ -43,8 +43,11 @@ impl Act {
             }
             Self::Delete => (&[Completed, Failed], &[Completed, Failed], "only finished jobs can be deleted"),
         };
-        let only_failed = filter.failure.is_some() || filter.fingerprint.is_some();
-        let asked = filter.status.or(only_failed.then_some(Failed));
+        let asked = match self {
+            // What was put back still has its fingerprint, and may be cancelled by it.
+            Self::Cancel => filter.status.or(filter.failure.map(|_| Failed)),
+            Self::Retry | Self::Delete => filter.status(),
+        };
         if asked.is_some_and(|status| !can.contains(&status)) {
             return Err(QueueError::NotForThese(advice));
         }

@@ -19,7 +19,7 @@ pub struct Group {
     pub kind: String,
     /// How many there are.
     pub jobs: i64,
-    /// Why the newest is at its end: `exhausted`, `discarded` or `quarantined`.
+    /// Why the newest is at its end.
     pub failure: Option<String>,
     /// The error of the newest.
     pub error: Option<String>,
@@ -105,7 +105,7 @@ pub async fn plan_redrive(
 }
 
 /// Puts a group back at a pace; `tell` hears of each batch. What was too much is taken back by cancelling
-/// the waiting jobs of the kind.
+/// its waiting jobs: they keep their fingerprint, and so are in the group again.
 pub async fn redrive(
     pool: &PgPool,
     fingerprint: Fingerprint,

@@ -107,7 +107,7 @@ pub struct Filter {
     pub since: Option<DateTime<Utc>>,
     /// Enqueued before this instant.
     pub until: Option<DateTime<Utc>>,
-    /// The group of what failed alike.
+    /// The group of what failed alike: those that stand failed, unless the status says otherwise.
     pub fingerprint: Option<Fingerprint>,
     /// What its error says, in any case.
     pub error: Option<String>,
@@ -119,17 +119,19 @@ impl Filter {
     /// Refuses a search for which there is no index unless something bounds it.
     pub(super) fn check(&self) -> Result<(), QueueError> {
         let reads_rows = self.payload.is_some() || self.error.is_some();
-        let finished = matches!(self.status, Some(Status::Completed | Status::Failed))
-            || self.failure.is_some()
-            || self.fingerprint.is_some();
+        let finished = matches!(self.status(), Some(Status::Completed | Status::Failed));
         if reads_rows && !finished && self.since.is_none() { Err(QueueError::Unbounded) } else { Ok(()) }
+    }
+
+    /// Returns the status that is asked for: a failure or a fingerprint alone speaks of failed jobs.
+    pub(super) fn status(&self) -> Option<Status> {
+        let failed = self.failure.is_some() || self.fingerprint.is_some();
+        self.status.or(failed.then_some(Status::Failed))
     }
 
     /// Makes the values that the statements compare with.
     pub(super) fn values(&self) -> Values<'_> {
-        // Only a failed job has these: so their own indexes serve whoever does not say so.
-        let failed = self.failure.is_some() || self.fingerprint.is_some();
-        let status = self.status.or(failed.then_some(Status::Failed));
+        let status = self.status();
         let users = self.users.as_ref().map(|users| users.iter().map(|user| user.0).collect());
         // Where the status has an index of its own, and few rows, that one and not the users' is walked.
         let (each_user, any_user) = match status {

@@ -43,8 +43,10 @@ pub(super) async fn search(conn: &mut PgConnection) -> Result<Transaction<'_, Po
 
 /// Tells a search that the server ended from other errors.
 pub(super) fn searched<T>(answer: Result<T, sqlx::Error>) -> Result<T, QueueError> {
-    answer.map_err(|error| match error.as_database_error().and_then(|refused| refused.code()).as_deref() {
-        Some("57014") => QueueError::SearchTooLong(SEARCH_SECS),
+    answer.map_err(|error| match &error {
+        sqlx::Error::Database(refused) if refused.code().as_deref() == Some("57014") => {
+            QueueError::SearchTooLong(SEARCH_SECS)
+        }
         _ => error.into(),
     })
 }

@@ -88,8 +88,7 @@ pub(super) async fn retry_these(
             select id, row_number() over (order by id) - 1 as place from told where holder is null
         ), back as (
             update background_jobs b
-               set status = 'pending', failure = null, fingerprint = null, completed_at = null,
-                   cancel_requested_at = null, result = null,
+               set status = 'pending', failure = null, completed_at = null, cancel_requested_at = null, result = null,
                    attempt = case when b.status = 'failed' then 0 else b.attempt end,
                    crashes = case when b.status = 'failed' then 0 else b.crashes end,
                    -- What is ready already keeps its place.

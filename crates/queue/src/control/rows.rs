@@ -29,7 +29,7 @@ pub struct JobRow {
     pub held: Option<String>,
     /// Why it failed: `exhausted`, `discarded`, `cancelled` or `quarantined`.
     pub failure: Option<String>,
-    /// The group of what failed alike.
+    /// The group it belongs to by its last failure for good.
     pub fingerprint: Option<Fingerprint>,
     /// What it was asked to do.
     pub payload: Value,

@@ -5,7 +5,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::control::{
-    Act, Filter, Outcome, Pace, Skip, Status, cancel_all, count_all, delete_all, retry_all,
+    Act, Failure, Filter, Outcome, Pace, Skip, Status, cancel_all, count_all, delete_all, retry_all,
 };
 use crate::{Fingerprint, QueueError};
 
@@ -166,6 +166,6 @@ async fn what_cannot_be_done_to_a_status_is_refused_before_anything_is() {
             "{act:?}"
         );
     }
-    let group = Filter { fingerprint: Some(Fingerprint(1)), ..Filter::default() };
-    assert!(matches!(cancel_all(db.pool(), &group, |_| {}).await, Err(QueueError::NotForThese(_))));
+    let discarded = Filter { failure: Some(Failure::Discarded), ..Filter::default() };
+    assert!(matches!(cancel_all(db.pool(), &discarded, |_| {}).await, Err(QueueError::NotForThese(_))));
 }

@@ -5,7 +5,9 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::control::{Pace, attempts, cancel, failures, plan_redrive, redrive, show};
+use crate::control::{
+    Filter, Pace, Status, attempts, cancel, cancel_all, failures, plan_redrive, redrive, show,
+};
 use crate::testing::drain;
 use crate::{Context, Done, Fingerprint, Job, JobRow, Jobs, Policy, Queue, Settings, Stop, sweep};
 
@@ -86,8 +88,12 @@ async fn failures_of_a_kind_that_say_the_same_are_one_group() {
 
     // Put back, the group is gone.
     redrive(db.pool(), alike, Pace::AtOnce, |_| {}).await.unwrap();
-    assert_eq!((row(first).await.status, row(first).await.fingerprint), ("pending".to_owned(), None));
+    assert_eq!((row(first).await.status, row(first).await.fingerprint), ("pending".to_owned(), Some(alike)));
     assert_eq!(failures(&mut conn, None, None, 10).await.unwrap().len(), 2);
+    // Taken back, it is there again.
+    let waiting = Filter { fingerprint: Some(alike), status: Some(Status::Pending), ..Filter::default() };
+    assert_eq!(cancel_all(db.pool(), &waiting, |_| {}).await.unwrap().done, 2);
+    assert_eq!(failures(&mut conn, None, None, 1).await.unwrap()[0].fingerprint, alike);
 }
 
 #[tokio::test]
