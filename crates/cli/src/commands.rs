@@ -59,7 +59,8 @@ impl Command {
             Self::Demo(args) => demo::run(&args, terminal).await,
             Self::Bench(bench) => until_interrupted(bench::run(&bench, terminal)).await,
             Self::Migrate => until_interrupted(migrate::run(terminal)).await,
-            Self::Jobs(command) => until_interrupted(jobs::run(command, terminal)).await,
+            // Boxed, since it has many commands of its own.
+            Self::Jobs(command) => Box::pin(until_interrupted(jobs::run(command, terminal))).await,
             Self::Sync(command) => until_interrupted(sync::run(command, terminal)).await,
             Self::Access(command) => until_interrupted(access::run(command, terminal)).await,
             Self::Tokens(command) => tokens::run(&command, terminal),

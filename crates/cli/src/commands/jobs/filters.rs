@@ -30,13 +30,13 @@ pub(crate) struct Filters {
     /// Only those enqueued before then: an instant, or an age such as 30m.
     #[arg(long, value_name = "INSTANT", value_parser = instant)]
     until: Option<DateTime<Utc>>,
-    /// Only those that failed alike: a group of `jobs failures`.
+    /// Only those that failed alike, a group of `jobs failures`; with --status pending those put back.
     #[arg(long, value_name = "HEX")]
     fingerprint: Option<Fingerprint>,
     /// Only those whose error has this text, in any case; needs --since or a finished status.
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
-    /// Only those whose payload has this value, such as connection_id=…; needs --since or a finished status.
+    /// Only those whose payload has this value, such as trigger=requested; needs --since or a finished status.
     #[arg(long, value_name = "NAME=VALUE")]
     payload: Option<PayloadValue>,
 }

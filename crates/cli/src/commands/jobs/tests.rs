@@ -274,6 +274,10 @@ async fn a_group_of_failures_is_seen_and_put_back_at_a_pace() {
     .await
     .unwrap();
     assert_eq!(lasts, Some(120.0));
+    // It was too much.
+    let back = jobs(&db, &["cancel", "--all", "--fingerprint", "00000000000000ff", "--yes", "--json"]).await;
+    assert_eq!(back.document()["done"], 121);
+    assert_eq!(jobs(&db, &["failures", "--json"]).await.document()["groups"][0]["jobs"], 121);
 }
 
 #[tokio::test]
