@@ -20,6 +20,8 @@ use crate::claim::timed;
 
 /// The most jobs of one statement.
 const BATCH: usize = 500;
+/// The most ids of one search. More than a batch, since a search may have to sort all it finds.
+const FOUND: usize = 10_000;
 
 /// What can be done to many jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,13 +170,15 @@ impl<'a, T: FnMut(&Outcome)> Bulk<'a, T> {
             loop {
                 let mut conn = self.pool.acquire().await?;
                 let mut search = search(&mut conn).await?;
-                let ids = page(&mut search, &filter, after, BATCH).await?;
+                let ids = page(&mut search, &filter, after, FOUND).await?;
                 search.commit().await?;
                 drop(conn);
                 let Some(last) = ids.last() else { break };
                 after = Some(*last);
-                self.batch(filter.status.unwrap_or(Status::Failed), &ids).await?;
-                (self.tell)(&self.done);
+                for batch in ids.chunks(BATCH) {
+                    self.batch(filter.status.unwrap_or(Status::Failed), batch).await?;
+                    (self.tell)(&self.done);
+                }
             }
         }
         Ok(self.done)
