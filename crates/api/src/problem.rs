@@ -131,6 +131,7 @@ impl From<QueueError> for Problem {
             QueueError::NotFound(_) => Self::new(NOT_FOUND, text),
             QueueError::WrongState { status, .. } => Self::new(WRONG_STATE, text).with("job_status", status),
             QueueError::KeyHeld { holder, .. } => Self::new(KEY_HELD, text).with("holder", json!(holder)),
+            QueueError::SearchTooLong(_) => Self::new(BAD_QUERY, text),
             QueueError::Database(error) => error.into(),
             other => Self::internal(&other),
         }

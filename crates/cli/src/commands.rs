@@ -4,6 +4,7 @@ mod access;
 mod bench;
 mod demo;
 mod follow;
+mod instant;
 mod jobs;
 mod keys;
 mod migrate;
@@ -32,7 +33,7 @@ pub(crate) enum Command {
     Migrate,
     /// Serves local stand-ins of the platforms, and prints one line of JSON when they are ready.
     Sandbox(sandbox::Args),
-    /// Looks at jobs, and enqueues, cancels and retries them.
+    /// Looks at jobs, and enqueues, cancels, retries and deletes them.
     #[command(subcommand)]
     Jobs(jobs::Command),
     /// Shows queues, lanes and pools, pauses them and sets their limits.
@@ -69,10 +70,11 @@ impl Command {
             Self::Demo(args) => demo::run(&args, terminal).await,
             Self::Bench(bench) => until_interrupted(bench::run(&bench, terminal)).await,
             Self::Migrate => until_interrupted(migrate::run(terminal)).await,
-            Self::Jobs(command) => until_interrupted(jobs::run(command, terminal)).await,
             Self::Queues(command) => until_interrupted(queues::run(command, terminal)).await,
             Self::Why(args) => until_interrupted(why::run(&args, terminal)).await,
             Self::Schedules(command) => until_interrupted(schedules::run(command, terminal)).await,
+            // Boxed, since it has many commands of its own.
+            Self::Jobs(command) => Box::pin(until_interrupted(jobs::run(command, terminal))).await,
             Self::Sync(command) => until_interrupted(sync::run(command, terminal)).await,
             Self::Access(command) => until_interrupted(access::run(command, terminal)).await,
             Self::Tokens(command) => tokens::run(&command, terminal),

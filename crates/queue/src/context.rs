@@ -150,7 +150,7 @@ impl Context {
         conn: &mut PgConnection,
         checkpoint: &T,
     ) -> Result<(), QueueError> {
-        self.write("checkpoint", conn, serde_json::to_value(checkpoint)?).await
+        self.write(conn, Some(serde_json::to_value(checkpoint)?), None).await
     }
 
     /// Tells those who watch how far the work is; fenced.
@@ -159,14 +159,26 @@ impl Context {
         conn: &mut PgConnection,
         progress: &T,
     ) -> Result<(), QueueError> {
-        self.write("progress", conn, serde_json::to_value(progress)?).await
+        self.write(conn, None, Some(serde_json::to_value(progress)?)).await
     }
 
-    async fn write(&self, column: &str, conn: &mut PgConnection, value: Value) -> Result<(), QueueError> {
-        let (checkpoint, progress) = match column {
-            "checkpoint" => (Some(value), None),
-            _ => (None, Some(value)),
-        };
+    /// Stores where the work stands and tells those who watch, in one statement; fenced.
+    pub async fn save_checkpoint_and_progress<C: Serialize + Sync, P: Serialize + Sync>(
+        &self,
+        conn: &mut PgConnection,
+        checkpoint: &C,
+        progress: &P,
+    ) -> Result<(), QueueError> {
+        let (checkpoint, progress) = (serde_json::to_value(checkpoint)?, serde_json::to_value(progress)?);
+        self.write(conn, Some(checkpoint), Some(progress)).await
+    }
+
+    async fn write(
+        &self,
+        conn: &mut PgConnection,
+        checkpoint: Option<Value>,
+        progress: Option<Value>,
+    ) -> Result<(), QueueError> {
         let written = sqlx::query!(
             r#"
             update background_jobs

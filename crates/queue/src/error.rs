@@ -116,6 +116,17 @@ pub enum QueueError {
         /// The open job with the same key.
         holder: JobId,
     },
+    /// Nothing bounds what a search for a payload or an error would read.
+    #[error(
+        "a search by payload or error text reads every job: add since, or a finished status (completed, failed)"
+    )]
+    Unbounded,
+    /// A search read more than can be read in its time.
+    #[error("the search was ended after {0} s: narrow it by since and until, a user, or a status")]
+    SearchTooLong(u64),
+    /// The status that a filter names does not allow what is to be done to its jobs.
+    #[error("{0}: choose another status, or none")]
+    NotForThese(&'static str),
     /// A report or checkpoint does not serialize.
     #[error("a value cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),

@@ -22,6 +22,7 @@ mod driver;
 mod engine;
 mod enqueue;
 mod error;
+mod fingerprint;
 mod heartbeat;
 mod held;
 mod job;
@@ -57,10 +58,15 @@ pub use backoff::Backoff;
 pub use batch::{Batch, BatchCounts};
 pub use breaker::{Breaker, close_breaker};
 pub use context::{Context, Done};
-pub use control::{Attempt, Cancelled, Filter, JobRow, Page, attempts, cancel, list, retry, show};
+pub use control::{
+    Act, Attempt, BulkOutcome, Cancelled, Count, Failure, Filter, Group, JobRow, NoSuchWord, Pace, Page,
+    PayloadValue, Redrive, Skip, Status, attempts, cancel, cancel_all, count, count_all, delete_all,
+    failures, list, plan_redrive, redrive, retry, retry_all, show,
+};
 pub use cron::{Cron, CronError};
 pub use enqueue::{Enqueued, NewJob, Outcome, enqueue};
 pub use error::{EnqueueError, QueueError};
+pub use fingerprint::{Fingerprint, NoFingerprint};
 pub use heartbeat::Heartbeat;
 pub use job::{Class, Job, JobError, Lane, Policy, Scope, Stop};
 pub use lane::{LaneRow, lanes, set_lane};

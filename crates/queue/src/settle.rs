@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::breaker::Breaker;
 use crate::claim::Claimed;
+use crate::fingerprint;
 
 /// The most bytes of an error's text that are stored.
 const ERROR_LIMIT: usize = 16 * 1024;
@@ -70,6 +71,8 @@ struct Change {
     /// Why it failed, when it has.
     failure: Option<&'static str>,
     error: Option<String>,
+    /// What it says in general, where an attempt failed.
+    alike: Option<i64>,
     /// Seconds from now until it is ready again; `None` with no `until` is at once, in its old place.
     after_secs: Option<f64>,
     until: Option<DateTime<Utc>>,
@@ -93,6 +96,7 @@ impl Settlement {
             outcome,
             failure: None,
             error: None,
+            alike: None,
             after_secs: None,
             until: None,
             gives_back: false,
@@ -104,10 +108,17 @@ impl Settlement {
             | Verdict::Tripped { .. }
             | Verdict::Lost => return None,
             Verdict::Retry { error, .. } if self.attempt >= self.max_attempts => {
-                Change { failure: Some("exhausted"), error: Some(storable(error)), ..change("exhausted") }
+                let alike = Some(fingerprint::of_error(error));
+                Change {
+                    failure: Some("exhausted"),
+                    error: Some(storable(error)),
+                    alike,
+                    ..change("exhausted")
+                }
             }
             Verdict::Retry { error, after } => Change {
                 error: Some(storable(error)),
+                alike: Some(fingerprint::of_error(error)),
                 after_secs: Some(after.as_secs_f64()),
                 ..change("retried")
             },
@@ -124,7 +135,13 @@ impl Settlement {
                 ..change("released")
             },
             Verdict::Discarded { reason } => {
-                Change { failure: Some("discarded"), error: Some(storable(reason)), ..change("discarded") }
+                let alike = Some(fingerprint::of_error(reason));
+                Change {
+                    failure: Some("discarded"),
+                    error: Some(storable(reason)),
+                    alike,
+                    ..change("discarded")
+                }
             }
             Verdict::Cancelled => Change {
                 failure: Some("cancelled"),
@@ -261,12 +278,15 @@ pub(crate) async fn change(
         with given as (
             select g.*, coalesce(g.until, greenroom.now() + make_interval(secs => g.after_secs)) as ready_at
               from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::float8[],
-                          $7::timestamptz[], $8::bool[])
-                   as g (id, token, outcome, failure, error, after_secs, until, gives_back)
+                          $7::timestamptz[], $8::bool[], $10::bigint[])
+                   as g (id, token, outcome, failure, error, after_secs, until, gives_back, alike)
         ), moved as (
             update background_jobs b
                set status = case when g.failure is null then 'pending' else 'failed' end,
                    failure = g.failure,
+                   -- Of the last time it failed for good; what is cancelled after a redrive is in its group again.
+                   fingerprint = case when g.failure is not null and g.alike is not null
+                                      then hashtextextended(b.job_type, g.alike) else b.fingerprint end,
                    error_message = g.error,
                    completed_at = case when g.failure is not null then greenroom.now() end,
                    updated_at = greenroom.now(),
@@ -277,10 +297,12 @@ pub(crate) async fn change(
                    lease_token = null, leased_until = null
               from given g
              where b.id = g.id and b.lease_token = g.token
-            returning b.id, b.lane, b.rank, b.attempt, b.started_at, b.status, g.outcome, g.error
+            returning b.id, b.lane, b.rank, b.attempt, b.started_at, b.status, g.outcome, g.error,
+                      -- The kind and the error: what failed alike.
+                      hashtextextended(b.job_type, g.alike) as fingerprint
         ), noted as (
-            insert into greenroom.attempts (job_id, attempt, outcome, error, worker_id, started_at)
-            select id, attempt, outcome, error, $9, started_at from moved
+            insert into greenroom.attempts (job_id, attempt, outcome, error, fingerprint, worker_id, started_at)
+            select id, attempt, outcome, error, fingerprint, $9, started_at from moved
         ), woken as (
             update greenroom.lanes l
                set awake = greenroom.may_wake(l.paused, l.open_until), head = least(l.head, ready.rank)
@@ -302,6 +324,7 @@ pub(crate) async fn change(
         &changes.iter().map(|(_, c)| c.until).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
         &changes.iter().map(|(_, c)| c.gives_back).collect::<Vec<_>>(),
         worker,
+        &changes.iter().map(|(_, c)| c.alike).collect::<Vec<_>>() as &[Option<i64>],
     )
     .fetch_all(conn)
     .await?;

@@ -13,7 +13,7 @@ use crate::claim::timed;
 use crate::enqueue::prune_periods;
 use crate::prune::Pruner;
 use crate::wake::notify;
-use crate::{Leader, QueueError, Settings, workers};
+use crate::{Leader, QueueError, Settings, fingerprint, workers};
 
 /// Crashes after which a job is taken for the cause of them.
 const CRASHES_TO_QUARANTINE: i32 = 3;
@@ -150,13 +150,17 @@ async fn rescue(conn: &mut PgConnection, batch: i64) -> Result<(u64, Vec<String>
                        when b.crashes + 1 >= $2
                        then 'quarantined: its worker died ' || (b.crashes + 1) || ' times while it ran'
                        else 'its worker died or lost its lease' end,
+                   fingerprint = case when b.cancel_requested_at is null and b.crashes + 1 >= $2
+                                      then hashtextextended(b.job_type, $3) else b.fingerprint end,
                    lease_token = null, leased_until = null, updated_at = greenroom.now()
               from expired where b.id = expired.id
             returning b.id, b.lane, b.queue, b.pool, b.rank, b.attempt, b.job_type, b.payload, b.started_at,
                       b.failure, b.error_message, expired.worker_id
         ), noted as (
-            insert into greenroom.attempts (job_id, attempt, outcome, error, worker_id, started_at)
-            select id, attempt, coalesce(failure, 'crashed'), error_message, worker_id, started_at from rescued
+            insert into greenroom.attempts (job_id, attempt, outcome, error, fingerprint, worker_id, started_at)
+            select id, attempt, coalesce(failure, 'crashed'), error_message,
+                   case when failure is distinct from 'cancelled' then hashtextextended(job_type, $3) end,
+                   worker_id, started_at from rescued
         ), named as (
             select r.lane, r.queue, r.pool, coalesce(r.rank, 0) as rank, k.lane_cap,
                    greenroom.lane_key(k.lane_field, r.payload, r.id) as key
@@ -168,6 +172,7 @@ async fn rescue(conn: &mut PgConnection, batch: i64) -> Result<(u64, Vec<String>
         "#,
         batch,
         CRASHES_TO_QUARANTINE,
+        fingerprint::CRASH,
     )
     .fetch_one(conn)
     .await?;

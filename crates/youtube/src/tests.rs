@@ -159,6 +159,11 @@ async fn a_requested_sync_brings_everything_and_charges_once() {
     assert_eq!(report.videos.inserted, u64::from(totals.readable_videos));
     assert_eq!(report.comments.inserted, totals.threads + totals.replies);
     assert_eq!(report.skipped["videoNotFound"], totals.vanished.len() as u64);
+    let progress = world.job(job).await.progress.unwrap();
+    assert_eq!(
+        (&progress["videos"], &progress["comments"]),
+        (&report.videos.inserted.into(), &report.comments.inserted.into())
+    );
     assert_eq!(report.charged, MicroCredits(PRICE));
     assert_eq!(u64::from(report.calls), world.sandbox.stats().units(Bucket::Default));
     assert_eq!(world.number("select used from greenroom.quota_usage").await, i64::from(report.calls));

@@ -6,8 +6,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use greenroom_model::JobId;
-use greenroom_queue::{Cancelled, Filter, JobRow, Page};
+use greenroom_queue::{Cancelled, Failure, Filter, JobRow, Page, Status};
 use serde::Deserialize;
 
 use super::accepted;
@@ -27,31 +28,15 @@ const MAX_NAME_BYTES: usize = 200;
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     status: Option<Status>,
+    failure: Option<Failure>,
     queue: Option<String>,
     kind: Option<String>,
+    /// Enqueued at this instant or later, and before that one.
+    since: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
     limit: Option<NonZeroU8>,
     /// The `next` of the page before.
     after: Option<JobId>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    Pending,
-    Running,
-    Completed,
-    Failed,
-}
-
-impl Status {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-        }
-    }
 }
 
 impl Wanted {
@@ -79,10 +64,14 @@ pub(super) async fn list(
     wanted.check()?;
     let mut conn = api.queue.pool().acquire().await?;
     let filter = Filter {
-        status: wanted.status.map(|status| status.as_str().to_owned()),
+        status: wanted.status,
+        failure: wanted.failure,
         queue: wanted.queue,
         kind: wanted.kind,
+        since: wanted.since,
+        until: wanted.until,
         users: tenant::users(&mut conn, &caller.0).await?,
+        ..Filter::default()
     };
     let limit = wanted.limit.map_or(DEFAULT_LIMIT, |limit| limit.get().into());
     Ok(Json(greenroom_queue::list(&mut conn, &filter, wanted.after, limit).await?))

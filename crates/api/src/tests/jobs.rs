@@ -24,6 +24,9 @@ async fn a_tenant_lists_its_own_and_an_operator_everything() {
     assert_eq!(ids("?status=failed", &world.operator).await, [theirs]);
     assert_eq!(ids("?status=failed", &world.ours.token).await, []);
     assert_eq!(ids("?queue=youtube&status=pending", &world.operator).await, [ours]);
+    assert_eq!(ids("?failure=quarantined", &world.operator).await, []);
+    assert_eq!(ids("?since=2026-01-01T00:00:00Z", &world.ours.token).await, [ours]);
+    assert_eq!(ids("?until=2026-01-01T00:00:00Z", &world.operator).await, []);
     assert_eq!(ids("?kind=youtube.sync_channel", &world.operator).await, [theirs, ours]);
     let house_path = format!("/v1/jobs/{house}");
     assert_eq!(world.get(&house_path, &world.operator).await.status, 200);

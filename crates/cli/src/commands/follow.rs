@@ -32,6 +32,7 @@ pub(super) async fn follow(pool: &PgPool, id: JobId, terminal: &mut Terminal) ->
 fn state(job: &JobRow) -> String {
     let why = match (job.status.as_str(), &job.error_message) {
         ("pending", Some(why)) => format!(": {}", plain(why)),
+        ("pending", None) if job.held.is_some() => ": it is set aside".to_owned(),
         ("pending", None) => format!(": no worker of queue {} has taken it yet", job.queue),
         _ => job.progress.as_ref().map(|progress| format!(": {}", brief(progress))).unwrap_or_default(),
     };

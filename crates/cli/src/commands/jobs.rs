@@ -1,14 +1,21 @@
-//! `greenroom jobs`: looks at jobs, and enqueues, cancels and retries them.
+//! `greenroom jobs`: looks at jobs, and enqueues, cancels, retries and deletes them.
 
+mod failures;
+mod filters;
+mod many;
 #[cfg(test)]
 mod tests;
 mod view;
 
-use clap::{Subcommand, ValueEnum};
+use std::num::NonZeroU32;
+
+use clap::Subcommand;
 use greenroom_model::{JobId, UserId};
-use greenroom_queue::{Cancelled, Filter, Outcome, Queue, attempts, cancel, list, retry, show};
+use greenroom_queue::{Outcome, Queue, attempts, list, show};
 use serde_json::json;
 
+use self::filters::Filters;
+use self::many::{All, Which};
 use super::follow::follow;
 use crate::{CliError, Terminal};
 
@@ -19,18 +26,8 @@ const PAYLOAD_LIMIT: u64 = 1024 * 1024;
 pub(crate) enum Command {
     /// Lists jobs, the newest first.
     List {
-        /// Only those that stand so.
-        #[arg(long)]
-        status: Option<Status>,
-        /// Only those of this queue.
-        #[arg(long)]
-        queue: Option<String>,
-        /// Only those of this kind.
-        #[arg(long)]
-        kind: Option<String>,
-        /// Only those of this user.
-        #[arg(long, value_name = "ID")]
-        user: Option<UserId>,
+        #[command(flatten)]
+        filters: Filters,
         /// How many at most.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
@@ -42,16 +39,37 @@ pub(crate) enum Command {
     Show {
         /// The job.
         id: JobId,
+        /// Follows the job to its end; exits 1 if it fails.
+        #[arg(long)]
+        watch: bool,
     },
-    /// Runs a failed job again with all its attempts, and a waiting one at once.
+    /// Runs failed jobs again with all their attempts, and waiting ones at once.
     Retry {
-        /// The job.
-        id: JobId,
+        #[command(flatten)]
+        which: Which,
+        /// With --all: so many may begin in a minute.
+        #[arg(long, value_name = "N")]
+        per_minute: Option<NonZeroU32>,
     },
-    /// Cancels a job: at once while it waits, by asking its worker while it runs.
+    /// Cancels jobs: at once while they wait, by asking their workers while they run.
     Cancel {
-        /// The job.
-        id: JobId,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Deletes all finished jobs that the conditions name, with their attempts.
+    Delete {
+        #[command(flatten)]
+        which: All,
+    },
+    /// Lists what fails alike, the largest groups first.
+    Failures {
+        #[command(flatten)]
+        wanted: failures::Wanted,
+    },
+    /// Puts back a group of what failed alike, at once or at a pace.
+    Redrive {
+        #[command(flatten)]
+        again: failures::Again,
     },
     /// Enqueues a job of a kind; where an open one holds the same unique key, that one is named.
     Enqueue {
@@ -71,33 +89,11 @@ pub(crate) enum Command {
     Kinds,
 }
 
-/// How a job stands.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Status {
-    Pending,
-    Running,
-    Completed,
-    Failed,
-}
-
-impl Status {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-        }
-    }
-}
-
 pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(), CliError> {
     match command {
-        Command::List { status, queue, kind, user, limit, after } => {
-            let status = status.map(|status| status.as_str().to_owned());
-            let filter = Filter { status, queue, kind, users: user.map(|user| vec![user]) };
+        Command::List { filters, limit, after } => {
             let pool = terminal.database().await?;
-            let page = list(&mut *pool.acquire().await?, &filter, after, limit).await?;
+            let page = list(&mut *pool.acquire().await?, &filters.into(), after, limit).await?;
             let rows: Vec<_> = page.jobs.iter().map(view::row).collect();
             terminal.answer_table(&page, view::HEAD, &rows)?;
             if let Some(next) = page.next.filter(|_| !terminal.json) {
@@ -105,33 +101,21 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
             }
             Ok(())
         }
-        Command::Show { id } => {
+        Command::Show { id, watch } => {
             let pool = terminal.database().await?;
+            if watch {
+                return follow(&pool, id, terminal).await;
+            }
             let mut conn = pool.acquire().await?;
-            let job = show(&mut conn, id).await?;
-            let attempts = attempts(&mut conn, id).await?.into_iter().map(|ended| view::Attempt {
-                attempt: ended.number,
-                outcome: ended.outcome,
-                error: ended.error,
-                started_at: ended.started_at,
-                finished_at: ended.finished_at,
-            });
-            let shown = view::Shown { job, attempts: attempts.collect() };
+            let shown =
+                view::Shown { job: show(&mut conn, id).await?, attempts: attempts(&mut conn, id).await? };
             terminal.answer(&shown, || shown.text())
         }
-        Command::Retry { id } => {
-            let pool = terminal.database().await?;
-            retry(&pool, id).await?;
-            terminal.answer(&json!({"id": id, "status": "pending"}), || format!("{id} is pending"))
-        }
-        Command::Cancel { id } => {
-            let pool = terminal.database().await?;
-            let cancelled = cancel(&pool, id).await?;
-            terminal.answer(&json!({"id": id, "cancelled": cancelled}), || match cancelled {
-                Cancelled::AtOnce => format!("{id} is cancelled"),
-                Cancelled::Requested => format!("{id} runs; its worker was asked to end it"),
-            })
-        }
+        Command::Retry { which, per_minute } => many::retry_which(which, per_minute, terminal).await,
+        Command::Cancel { which } => many::cancel_which(which, terminal).await,
+        Command::Delete { which } => many::delete(which, terminal).await,
+        Command::Failures { wanted } => failures::list(wanted, terminal).await,
+        Command::Redrive { again } => failures::put_back(again, terminal).await,
         Command::Enqueue { kind, payload, user, wait } => {
             let payload = if payload == "-" { terminal.read_all(PAYLOAD_LIMIT)? } else { payload };
             let job = greenroom_worker::jobs(None).build(&kind, &payload, user)?;

@@ -18,6 +18,20 @@ pub struct Rows {
     pub unchanged: u64,
 }
 
+impl Rows {
+    const fn seen(self) -> u64 {
+        self.inserted + self.updated + self.unchanged
+    }
+}
+
+/// How far a sync is, for those who watch it.
+#[derive(Serialize)]
+pub(crate) struct Progress {
+    pages: u64,
+    videos: u64,
+    comments: u64,
+}
+
 /// A sync's own account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tally {
@@ -43,6 +57,10 @@ impl Tally {
         self.comments.updated += stored.updated;
         self.comments.unchanged += stored.unchanged;
         self.skip("ownedByAnotherConnection", stored.owned_elsewhere);
+    }
+
+    pub(crate) const fn progress(&self) -> Progress {
+        Progress { pages: self.pages, videos: self.videos.seen(), comments: self.comments.seen() }
     }
 
     pub(crate) fn skip(&mut self, reason: &str, units: u64) {

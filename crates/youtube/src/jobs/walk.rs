@@ -263,7 +263,7 @@ impl Walk<'_> {
         self.store_page(tx, Counts::default(), |tally| tally.skip(&reason, 1)).await
     }
 
-    /// Commits a page with the run's counts and the job's checkpoint, under the fence.
+    /// Commits a page with the run's counts and the job's checkpoint and progress, under the fence.
     async fn store_page(
         &self,
         mut tx: sqlx::Transaction<'_, sqlx::Postgres>,
@@ -276,7 +276,7 @@ impl Walk<'_> {
         grown.pages += 1;
         add(&mut grown);
         runs::progress(&mut tx, self.run.id, counts).await?;
-        self.ctx.save_checkpoint(&mut tx, &grown).await?;
+        self.ctx.save_checkpoint_and_progress(&mut tx, &grown, &grown.progress()).await?;
         tx.commit().await?;
         *tally = grown;
         Ok(())

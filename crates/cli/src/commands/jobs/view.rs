@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use greenroom_model::JobId;
-use greenroom_queue::{JobRow, KindInfo, Lane, Outcome};
+use greenroom_queue::{Attempt, JobRow, KindInfo, Lane, Outcome};
 use serde::Serialize;
 
 use crate::terminal::plain;
@@ -28,7 +28,6 @@ pub(super) fn met(id: JobId, outcome: Outcome) -> Option<String> {
 const ERROR_LETTERS: usize = 60;
 
 pub(super) fn row(job: &JobRow) -> [String; 7] {
-    let error = job.error_message.as_deref().unwrap_or_default();
     [
         job.id.to_string(),
         job.kind.clone(),
@@ -36,31 +35,28 @@ pub(super) fn row(job: &JobRow) -> [String; 7] {
         status(job),
         format!("{}/{}", job.attempt, job.max_attempts),
         instant(job.created_at),
-        error.chars().take(ERROR_LETTERS).collect(),
+        brief(job.error_message.as_deref()),
     ]
+}
+
+/// Cuts an error to what a table has room for.
+pub(super) fn brief(error: Option<&str>) -> String {
+    error.unwrap_or_default().chars().take(ERROR_LETTERS).collect()
 }
 
 fn status(job: &JobRow) -> String {
     let more = job
         .failure
         .as_deref()
+        .or_else(|| {
+            job.held.as_deref().map(|held| if held == "kind" { "kind is paused" } else { "behind a batch" })
+        })
         .or_else(|| (job.cancel_requested && job.status == "running").then_some("cancelling"));
     more.map_or_else(|| job.status.clone(), |more| format!("{} ({more})", job.status))
 }
 
-fn instant(instant: DateTime<Utc>) -> String {
+pub(super) fn instant(instant: DateTime<Utc>) -> String {
     instant.to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-/// An attempt that did not simply succeed.
-#[derive(Serialize)]
-#[expect(clippy::struct_field_names, reason = "the names of the document")]
-pub(super) struct Attempt {
-    pub(super) attempt: i16,
-    pub(super) outcome: String,
-    pub(super) error: Option<String>,
-    pub(super) started_at: Option<DateTime<Utc>>,
-    pub(super) finished_at: DateTime<Utc>,
 }
 
 /// A job with what became of its attempts.
@@ -80,16 +76,23 @@ impl Shown {
             ("kind", Some(job.kind.clone())),
             ("status", Some(status(job))),
             ("error", job.error_message.as_deref().map(plain)),
+            ("alike", job.fingerprint.map(|fingerprint| fingerprint.to_string())),
             ("user", job.user_id.map(|id| id.to_string())),
             ("payload", Some(job.payload.to_string())),
             ("progress", json(&job.progress)),
             ("result", json(&job.result)),
             ("queue", Some(job.queue.clone())),
+            ("pool", Some(job.pool.clone()).filter(|pool| !pool.is_empty())),
+            ("lane", job.lane.as_deref().map(plain)),
+            ("batch", job.batch.map(|id| id.to_string())),
+            ("follows", job.after_batch.map(|id| id.to_string())),
             ("priority", Some(job.priority.to_string())),
             ("attempt", Some(format!("{} of {}", job.attempt, job.max_attempts))),
             ("created", Some(instant(job.created_at))),
             ("runs at", Some(instant(job.run_at))),
             ("started", job.started_at.map(instant)),
+            ("worker", job.worker_id.map(|id| id.to_string())),
+            ("lease", job.leased_until.map(|until| format!("until {}", instant(until)))),
             ("ended", job.completed_at.map(instant)),
         ];
         let mut text = String::new();
@@ -104,7 +107,7 @@ impl Shown {
             let _ = writeln!(
                 text,
                 "{:9} {} {} {error}",
-                format!("attempt {}", attempt.attempt),
+                format!("attempt {}", attempt.number),
                 instant(attempt.finished_at),
                 attempt.outcome
             );
