@@ -23,7 +23,7 @@ use crate::listen::Heard;
 use crate::settle::{Settlement, Verdict, settle};
 use crate::tell::tell;
 use crate::workers::Served;
-use crate::{Jobs, Queue, QueueError, Settings, workers};
+use crate::{Heartbeat, Jobs, Queue, QueueError, Settings, workers};
 
 /// How soon a claim that a wake promised, but that came back empty, is tried once more: another
 /// claimer may have held the lanes.
@@ -60,6 +60,7 @@ pub(crate) struct Driver {
     pub handout: Option<mpsc::UnboundedSender<Handed>>,
     pub acks: mpsc::UnboundedReceiver<Ack>,
     pub heard: mpsc::UnboundedReceiver<Heard>,
+    pub heartbeat: Heartbeat,
     pub stopping: Stopping,
     held: HashMap<JobId, Held>,
     unsettled: Vec<Settlement>,
@@ -70,6 +71,8 @@ pub(crate) struct Channels {
     pub handout: mpsc::UnboundedSender<Handed>,
     pub acks: mpsc::UnboundedReceiver<Ack>,
     pub heard: mpsc::UnboundedReceiver<Heard>,
+    /// Where it says that its loop comes round.
+    pub heartbeat: Heartbeat,
 }
 
 impl Driver {
@@ -91,6 +94,7 @@ impl Driver {
             handout: Some(channels.handout),
             acks: channels.acks,
             heard: channels.heard,
+            heartbeat: channels.heartbeat,
             stopping,
             held: HashMap::new(),
             unsettled: Vec::new(),
@@ -107,6 +111,7 @@ impl Driver {
         let mut settle_after = None;
 
         loop {
+            self.heartbeat.beat();
             if !self.unsettled.is_empty() && settle_after.is_none_or(|at| Instant::now() >= at) {
                 settle_after = self.settle().await.then(|| Instant::now() + SETTLE_RETRY_WAIT);
             }
@@ -193,6 +198,7 @@ impl Driver {
 
     async fn claim_from(&self, queue: &str, pool: &str, slots: u32) -> Result<Vec<Claimed>, QueueError> {
         let (worker, lease) = (self.worker, self.settings.lease());
+        self.heartbeat.beat();
         let once = || {
             timed(
                 self.queue.pool(),
@@ -421,6 +427,7 @@ impl Driver {
     async fn drain(&mut self, deadline: Instant, hurry: CancellationToken) {
         let mut care = interval(self.care_interval());
         loop {
+            self.heartbeat.beat();
             if !self.unsettled.is_empty() && self.settle().await {
                 tokio::time::sleep(SETTLE_RETRY_WAIT).await;
             }

@@ -19,6 +19,7 @@ mod cron;
 mod driver;
 mod enqueue;
 mod error;
+mod heartbeat;
 mod job;
 mod leader;
 mod lease;
@@ -44,6 +45,7 @@ pub use control::{Attempt, Cancelled, Filter, JobRow, Page, attempts, cancel, li
 pub use cron::{Cron, CronError};
 pub use enqueue::{Enqueued, NewJob, enqueue};
 pub use error::{EnqueueError, QueueError};
+pub use heartbeat::Heartbeat;
 pub use job::{Class, Job, JobError, Lane, Policy, Stop};
 pub use leader::Leader;
 pub use router::{BuildError, Jobs, KindInfo};

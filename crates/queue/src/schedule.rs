@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::claim::timed;
-use crate::{Cron, Jobs, Leader, Queue, QueueError, enqueue};
+use crate::{Cron, Heartbeat, Jobs, Leader, Queue, QueueError, enqueue};
 
 const TICK: Duration = Duration::from_secs(1);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,6 +48,7 @@ impl CatchUp {
 pub struct Scheduler {
     queue: Queue,
     jobs: Jobs,
+    heartbeat: Heartbeat,
 }
 
 struct Due {
@@ -64,7 +65,12 @@ struct Due {
 impl Scheduler {
     /// Makes a scheduler for the jobs whose policy has a cron expression.
     pub fn new(queue: Queue, jobs: Jobs) -> Self {
-        Self { queue, jobs }
+        Self { queue, jobs, heartbeat: Heartbeat::new() }
+    }
+
+    /// Returns the heartbeat of the loop that ticks, every second.
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.heartbeat.clone()
     }
 
     /// Ticks while it leads, until it is told to stop.
@@ -75,6 +81,7 @@ impl Scheduler {
         let mut interval = tokio::time::interval(TICK);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            self.heartbeat.beat();
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = interval.tick() => {}
