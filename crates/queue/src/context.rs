@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::claim::Claimed;
 use crate::settle::storable_report;
-use crate::{Queue, QueueError, Stop};
+use crate::{Queue, QueueError, Stop, TraceParent};
 
 /// Why a running job should end before it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,12 @@ impl Context {
     /// Returns the queue, to enqueue what follows.
     pub fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// Returns the trace of this attempt. What its handler enqueues carries it by itself; a task that the
+    /// handler spawns has to be told.
+    pub fn trace(&self) -> TraceParent {
+        TraceParent::of(&self.job)
     }
 
     /// Tells whether the job should end: it was cancelled, its lease is lost, or the process stops.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{EnqueueError, Job, Lane};
+use crate::{EnqueueError, Job, Lane, TraceParent};
 
 /// The most bytes a payload may have as JSON text.
 pub(crate) const PAYLOAD_LIMIT: usize = 64 * 1024;
@@ -34,6 +34,7 @@ pub struct NewJob {
     unique_key: Option<String>,
     user: Option<UserId>,
     run_at: Option<DateTime<Utc>>,
+    trace: Option<TraceParent>,
 }
 
 impl NewJob {
@@ -66,6 +67,7 @@ impl NewJob {
             unique_key: job.key().map(|key| format!("{}:{key}", J::KIND)),
             user: None,
             run_at: None,
+            trace: TraceParent::current(),
         })
     }
 
@@ -80,6 +82,13 @@ impl NewJob {
     #[must_use]
     pub fn at(mut self, instant: DateTime<Utc>) -> Self {
         self.run_at = Some(instant);
+        self
+    }
+
+    /// Sets who asks for it, where that is not the request or the attempt that runs here.
+    #[must_use]
+    pub fn trace(mut self, trace: TraceParent) -> Self {
+        self.trace = Some(trace);
         self
     }
 
@@ -110,6 +119,8 @@ pub struct Enqueued {
     pub id: JobId,
     /// Whether this call made it.
     pub created: bool,
+    pub(crate) queue: &'static str,
+    pub(crate) kind: &'static str,
     pub(crate) lane: Option<WakeLane>,
 }
 
@@ -183,15 +194,15 @@ async fn insert(
         r#"
         -- Jobs of one statement share an instant, so their position tells their order in the lane.
         insert into background_jobs
-               (id, user_id, job_type, payload, queue, pool, lane, priority, max_attempts, unique_key, run_at, rank)
+               (id, user_id, job_type, payload, queue, pool, lane, priority, max_attempts, unique_key, run_at, trace, rank)
         select g.id, g.user_id, g.kind, g.payload, g.queue, g.pool, greenroom.lane_id(g.queue, g.pool, g.lane_key),
-               g.priority, g.max_attempts, g.unique_key, coalesce(g.run_at, t.instant),
+               g.priority, g.max_attempts, g.unique_key, coalesce(g.run_at, t.instant), g.trace,
                case when g.run_at is null or g.run_at <= t.instant
                     then greenroom.job_rank(coalesce(g.run_at, t.instant), g.priority) + g.position end
           from (select greenroom.now() as instant) t
          cross join unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::text[], $6::text[],
-                           $7::int2[], $8::int2[], $9::text[], $10::timestamptz[], $11::text[]) with ordinality
-               as g (id, user_id, kind, payload, queue, lane_key, priority, max_attempts, unique_key, run_at, pool, position)
+                           $7::int2[], $8::int2[], $9::text[], $10::timestamptz[], $11::text[], $12::text[]) with ordinality
+               as g (id, user_id, kind, payload, queue, lane_key, priority, max_attempts, unique_key, run_at, pool, trace, position)
         on conflict (unique_key) where status in ('pending', 'running') and unique_key is not null do nothing
         returning id as "id: JobId", lane, rank
         "#,
@@ -206,14 +217,15 @@ async fn insert(
         &jobs.iter().map(|j| j.unique_key.clone()).collect::<Vec<_>>() as &[Option<String>],
         &jobs.iter().map(|j| j.run_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
         &jobs.iter().map(|j| j.pool.to_owned()).collect::<Vec<_>>(),
+        &jobs.iter().map(|j| j.trace.map(|trace| trace.to_string())).collect::<Vec<_>>() as &[Option<String>],
     )
     .fetch_all(conn)
     .await?;
 
     let by_id: HashMap<JobId, &NewJob> = jobs.iter().map(|job| (job.id, *job)).collect();
     for row in rows {
-        let job = by_id.get(&row.id);
-        let lane = job.zip(row.rank).map(|(job, rank)| WakeLane {
+        let Some(job) = by_id.get(&row.id) else { continue };
+        let lane = row.rank.map(|rank| WakeLane {
             id: row.lane,
             queue: job.queue.to_owned(),
             pool: job.pool.to_owned(),
@@ -221,7 +233,8 @@ async fn insert(
             cap: job.lane_cap,
             rank,
         });
-        answers.insert(row.id, Enqueued { id: row.id, created: true, lane });
+        let (queue, kind) = (job.queue, job.kind);
+        answers.insert(row.id, Enqueued { id: row.id, created: true, queue, kind, lane });
     }
     Ok(())
 }
@@ -245,7 +258,8 @@ async fn find_holders(
     let holders: HashMap<String, JobId> = rows.into_iter().map(|row| (row.unique_key, row.id)).collect();
     for job in jobs {
         if let Some(holder) = job.unique_key.as_ref().and_then(|key| holders.get(key)) {
-            answers.insert(job.id, Enqueued { id: *holder, created: false, lane: None });
+            let (queue, kind) = (job.queue, job.kind);
+            answers.insert(job.id, Enqueued { id: *holder, created: false, queue, kind, lane: None });
         }
     }
     Ok(())
