@@ -28,6 +28,8 @@ pub(crate) struct Claimed {
     pub cancel_requested: bool,
     /// The traceparent of whoever enqueued it.
     pub trace: Option<String>,
+    /// How long it had been ready, in seconds, by the database's clock.
+    pub waited_secs: f64,
     /// Whether it runs alone to try a half-open breaker.
     pub probes: Option<Scope>,
     /// The fence: a statement that carries another token changes nothing.
@@ -81,7 +83,8 @@ pub(crate) async fn claim(
         r#"
         select id as "id!: JobId", kind as "kind!", lane as "lane!", user_id as "user: UserId",
                payload as "payload!: Json<Box<RawValue>>", attempt as "attempt!", max_attempts as "max_attempts!",
-               checkpoint, cancel_requested as "cancel_requested!", trace, probes
+               checkpoint, cancel_requested as "cancel_requested!", trace, probes,
+               waited_secs as "waited_secs!"
           from greenroom.claim($1, $2, $3, $4, $5, $6)
         "#,
         queue,
@@ -108,6 +111,7 @@ pub(crate) async fn claim(
             checkpoint: row.checkpoint,
             cancel_requested: row.cancel_requested,
             trace: row.trace,
+            waited_secs: row.waited_secs,
             probes: row.probes.map(|scope| if scope == "pool" { Scope::Pool } else { Scope::Lane }),
             token,
             lease_ends,
