@@ -13,6 +13,7 @@
 mod backend;
 mod backoff;
 mod claim;
+mod collect;
 mod context;
 mod control;
 mod cron;

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::claim::timed;
+use crate::collect::Collector;
 use crate::wake::notify;
 use crate::{Leader, QueueError, Settings, workers};
 
@@ -208,12 +209,19 @@ pub(crate) struct Sweeper {
     leader: Leader,
     settings: Settings,
     cursor: i64,
+    collector: Collector,
 }
 
 impl Sweeper {
     pub(crate) fn new(pool: PgPool, candidate: Uuid, settings: &Settings) -> Self {
         let leader = Leader::new(pool.clone(), "sweeper", candidate);
-        Self { pool, leader, settings: settings.clone(), cursor: i64::MIN }
+        Self {
+            pool,
+            leader,
+            settings: settings.clone(),
+            cursor: i64::MIN,
+            collector: Collector::new(settings),
+        }
     }
 
     pub(crate) async fn run(mut self, stop: CancellationToken) {
@@ -240,6 +248,7 @@ impl Sweeper {
             info!("Rescued {} jobs whose workers had gone", swept.rescued);
             metrics::counter!("greenroom_jobs_rescued_total").increment(swept.rescued);
         }
+        self.collector.collect(&self.pool).await;
         if ticks.is_multiple_of(60) {
             #[expect(clippy::cast_precision_loss, reason = "a lease of 2^52 seconds is not set")]
             let lease_secs = self.settings.lease_secs as f64;
