@@ -408,7 +408,7 @@ create function greenroom.claim(
     p_floor double precision default '-infinity')
     returns table (id uuid, kind text, lane bigint, user_id uuid, payload jsonb, attempt smallint,
                    max_attempts smallint, checkpoint jsonb, cancel_requested boolean, trace text,
-                   probes text, floor double precision)
+                   probes text, floor double precision, waited_secs double precision)
     language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -504,5 +504,6 @@ begin
      where b.id = p.id and not p.set_aside
     returning b.id, b.job_type, b.lane, b.user_id, b.payload, b.attempt, b.max_attempts, b.checkpoint,
               b.cancel_requested_at is not null, b.trace,
-              case when probing then 'pool' when p.half_open then 'lane' end, lowest;
+              case when probing then 'pool' when p.half_open then 'lane' end, lowest,
+              date_part('epoch', greenroom.now() - b.run_at);
 end $$;

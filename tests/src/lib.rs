@@ -7,6 +7,10 @@ mod ignored;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
+mod probes;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod procfile;

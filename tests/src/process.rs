@@ -22,6 +22,11 @@ pub(crate) struct WorkerProcess {
 impl WorkerProcess {
     /// Starts a worker of these queues, quick to notice what happened to others.
     pub(crate) fn start(world: &World, queues: &str) -> Self {
+        Self::start_with(world, queues, None)
+    }
+
+    /// Starts a worker that answers probes on this port.
+    pub(crate) fn start_with(world: &World, queues: &str, probe_port: Option<u16>) -> Self {
         let log = tempfile::tempfile().unwrap();
         let this = module_path!().split_once("::").unwrap().1;
         let child = Command::new(std::env::current_exe().unwrap())
@@ -36,6 +41,7 @@ impl WorkerProcess {
                 ("GREENROOM__QUEUE__SWEEP_INTERVAL_MS", "200"),
                 ("GREENROOM__DATABASE__IDLE_IN_TRANSACTION_TIMEOUT_MS", "2000"),
             ])
+            .envs(probe_port.map(|port| ("GREENROOM_PROBE_PORT", port.to_string())))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log.try_clone().unwrap())
@@ -109,6 +115,8 @@ async fn a_worker() {
         std::process::exit(1);
     });
     let queues: Vec<&str> = queues.split(',').collect();
-    let args = greenroom_worker::Args { queues: Vec::new(), concurrency: 10 };
+    let probe_port = std::env::var("GREENROOM_PROBE_PORT").map_or(0, |port| port.parse().unwrap());
+    let probe = greenroom_worker::ProbeArgs { probe_port };
+    let args = greenroom_worker::Args { queues: Vec::new(), concurrency: 10, probe };
     greenroom_worker::run_worker("youtube-worker", &queues, args).await.unwrap();
 }

@@ -10,7 +10,7 @@
 //!   GET  /v1/jobs/{id}                        job.read
 //!   POST /v1/jobs/{id}/cancel                 job.cancel        200 when it is over, 202 when it was asked to end
 //!   POST /v1/jobs/{id}/retry                  connection.sync   202
-//!   GET  /healthz  /readyz  /metrics          (no token)
+//!   GET  /healthz  /livez  /readyz  /metrics  (no token)
 //! ```
 //!
 //! Jobs that are no user's are the house's own: only operators see them, and cancel or retry them with
@@ -31,7 +31,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use greenroom_boot::metrics::Metrics;
+use greenroom_boot::probes::Probes;
 use greenroom_queue::Queue;
 
 pub use error::StartError;
@@ -45,8 +45,8 @@ pub use settings::Settings;
 pub struct Api {
     /// Where jobs are enqueued, and the pool of everything else.
     pub queue: Queue,
-    /// What this process has counted, for `/metrics`.
-    pub metrics: Metrics,
+    /// What it answers to those who watch it.
+    pub probes: Probes,
     /// Its limits.
     pub settings: Settings,
 }

@@ -43,9 +43,6 @@ kinds! {
     UNAVAILABLE = SERVICE_UNAVAILABLE "unavailable" "Not available at the moment";
     TIMED_OUT = SERVICE_UNAVAILABLE "timed_out" "The request took too long";
     PRICE_UNKNOWN = SERVICE_UNAVAILABLE "price_unknown" "The work has no price";
-    DRAINING = SERVICE_UNAVAILABLE "draining" "This process is about to end";
-    NO_DATABASE = SERVICE_UNAVAILABLE "database_unreachable" "The database does not answer";
-    NO_SCHEMA = SERVICE_UNAVAILABLE "schema_not_current" "The database is not migrated";
 }
 
 /// A refusal, as the caller reads it.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use greenroom_boot::probes::Probes;
 use greenroom_boot::{Config, log, metrics, pool, secrets, signals};
 use greenroom_queue::Queue;
 use tokio::net::TcpListener;
@@ -29,7 +30,9 @@ pub async fn run() -> Result<(), StartError> {
     }
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|source| StartError::Listen { address, source })?;
-    serve(listener, Api { queue: Queue::new(pool), metrics, settings }, shutdown).await?;
+    let draining = shutdown.requested.clone();
+    let probes = Probes::new(metrics, pool.clone(), draining, greenroom_postgres::has_schema);
+    serve(listener, Api { queue: Queue::new(pool), probes, settings }, shutdown).await?;
     info!("Stopped");
     Ok(())
 }

@@ -29,7 +29,7 @@ const NO_SOCKET_PAUSE: Duration = Duration::from_millis(100);
 /// Serves until the shutdown is requested and the last answer is given.
 pub async fn serve(listener: TcpListener, api: Api, shutdown: Shutdown) -> Result<(), StartError> {
     let settings = api.settings.clone();
-    let service = TowerToHyperService::new(router(api, shutdown.requested.clone()));
+    let service = TowerToHyperService::new(router(api));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(settings.header_timeout())

@@ -1,4 +1,4 @@
-//! What happens to every request: an id, a limit of time, a line in the log, a count.
+//! What happens to every request: an id, a trace, a limit of time, a line in the log, a count.
 //!
 //! The log has the route's pattern and never the path, the query or a header as they came.
 
@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
+use greenroom_queue::TraceParent;
 use tokio::time::timeout;
 use tracing::{Instrument as _, error, field, info, info_span};
 use uuid::Uuid;
@@ -18,6 +19,7 @@ use crate::Api;
 use crate::problem::{INTERNAL, Problem, TIMED_OUT};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Longer ids of callers are replaced by ours.
 const MAX_ID_BYTES: usize = 64;
 
@@ -26,9 +28,10 @@ pub(crate) async fn watch(State(api): State<Api>, request: Request, next: Next) 
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = name(request.method());
     let id = request_id(request.headers());
-    let span = info_span!("request", request.id = %id, method, route, token.id = field::Empty);
+    let trace = trace(request.headers());
+    let span = info_span!("request", request.id = %id, trace.id = %trace.trace_id(), method, route, token.id = field::Empty);
     let begun = Instant::now();
-    let mut response = answer(&api, request, next).instrument(span.clone()).await;
+    let mut response = trace.scope(answer(&api, request, next)).instrument(span.clone()).await;
 
     let (status, secs) = (response.status().as_u16(), begun.elapsed().as_secs_f64());
     // Probes come every second and say nothing new.
@@ -71,6 +74,12 @@ fn request_id(headers: &HeaderMap) -> String {
             && !id.starts_with("gr_")
     };
     given.filter(fits).map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+/// Goes on in the caller's trace, or begins one; what the request enqueues carries it.
+fn trace(headers: &HeaderMap) -> TraceParent {
+    let given = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()?.parse::<TraceParent>().ok());
+    given.map_or_else(TraceParent::root, TraceParent::child)
 }
 
 /// Names a method; clients may invent others, and each would be a series of its own.

@@ -31,9 +31,19 @@ pub enum BootError {
     /// The log or the metrics are already those of somebody else.
     #[error("the {0} of this process are already set up: do that once")]
     Twice(&'static str),
-    /// The operating system refuses to tell of signals.
-    #[error("signals cannot be listened for: {0}")]
-    Signals(#[from] std::io::Error),
+    /// The operating system refuses signals or a thread.
+    #[error("the operating system does not let this process start: {0}")]
+    System(#[from] std::io::Error),
+    /// The probes' address is not to be had.
+    #[error(
+        "cannot answer probes on {address}: {source}; end what listens there, or give each process a port of its own"
+    )]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// `DATABASE_URL` cannot be read.
     #[error(
         "DATABASE_URL is not an address of a PostgreSQL database: use postgres://user:password@host:port/name"

@@ -1,5 +1,5 @@
 //! What every process does first: read its settings and secrets, open its log, count, connect, listen
-//! for signals.
+//! for signals; and what it answers to those who watch it.
 //!
 //! ```no_run
 //! # async fn main_of_some_process() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,6 +25,7 @@ mod error;
 pub mod log;
 pub mod metrics;
 pub mod pool;
+pub mod probes;
 pub mod secrets;
 pub mod signals;
 

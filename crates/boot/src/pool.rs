@@ -50,7 +50,9 @@ pub async fn connect(
     let options = options
         .application_name(application_name)
         .options(limits.map(|(name, millis)| (name, format!("{millis}ms"))))
-        .options(LIVENESS);
+        .options(LIVENESS)
+        // Our statements are short: compiling one takes longer than running it.
+        .options([("jit", "off")]);
     let patience = Duration::from_millis(settings.acquire_timeout_ms.get());
     // A pool would keep trying and then say only that it timed out; this connection tells the cause.
     let first = tokio::time::timeout(patience, PgConnection::connect_with(&options)).await;

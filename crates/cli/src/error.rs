@@ -136,7 +136,7 @@ fn boot(error: &BootError) -> (Exit, &'static str) {
             (Exit::Precondition, "secret")
         }
         BootError::Database(_) => (Exit::Precondition, "database"),
-        BootError::Twice(_) | BootError::Signals(_) => (Exit::Failed, "failed"),
+        BootError::Twice(_) | BootError::System(_) | BootError::Listen { .. } => (Exit::Failed, "failed"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Everything that the Procfile would start, in one process.
 
 use greenroom_api::Api;
+use greenroom_boot::probes::Probes;
 use greenroom_boot::signals::Shutdown;
 use greenroom_boot::{Config, metrics};
 use greenroom_queue::{Queue, Scheduler};
@@ -35,21 +36,25 @@ impl Processes {
     ) -> Result<Self, CliError> {
         let stop = signals.requested.child_token();
         let mut tasks = JoinSet::new();
+        let (pool, draining) = (queue.pool().clone(), stop.clone());
+        let probes = Probes::new(metrics::install()?, pool, draining, greenroom_postgres::has_schema);
+        probes.count(engine.pool());
 
         let served = QUEUES.map(|queue| Served { queue: queue.to_owned(), slots: None });
         let worker = greenroom_worker::worker(config, engine.clone(), house, &served, SLOTS)?;
+        greenroom_worker::watch_worker(&probes, config, &worker)?;
         let (gently, at_once) = (stop.clone(), signals.insisted.clone());
         tasks.spawn(async move {
             Ok(worker.run(gently, at_once).await.map_err(greenroom_worker::StartError::from)?)
         });
 
         let scheduler = Scheduler::new(queue.clone(), greenroom_worker::jobs(None));
+        greenroom_worker::watch_scheduler(&probes, &scheduler);
         let until = stop.clone();
         tasks.spawn(async move { Ok(scheduler.run(until).await?) });
 
         let api_url = format!("http://{}", listener.local_addr()?);
-        let api =
-            Api { queue: queue.clone(), metrics: metrics::install()?, settings: config.section("api")? };
+        let api = Api { queue: queue.clone(), probes, settings: config.section("api")? };
         let shutdown = Shutdown { requested: stop.clone(), insisted: signals.insisted.clone() };
         tasks.spawn(async move { Ok(greenroom_api::serve(listener, api, shutdown).await?) });
         Ok(Self { api_url, stop, tasks })

@@ -20,7 +20,7 @@ mod wheel;
 
 pub use cluster::Postgres;
 pub use error::Error;
-pub use schema::{MIGRATIONS, fingerprint, is_current, migrate, wait_until_current};
+pub use schema::{MIGRATIONS, fingerprint, has_schema, is_current, migrate, wait_until_current};
 pub use source::{Source, Use, find_or_start};
 
 use run::run;

@@ -78,6 +78,15 @@ pub async fn is_current(pool: &PgPool) -> Result<bool, Error> {
     Ok(true)
 }
 
+/// Returns whether a database serves this build, for those who ask again and again: a migration that was
+/// edited is a no like any other.
+pub async fn has_schema(pool: PgPool) -> Result<bool, sqlx::Error> {
+    match is_current(&pool).await {
+        Err(Error::Sql(error)) => Err(error),
+        current => Ok(current.unwrap_or(false)),
+    }
+}
+
 /// Waits until a database has the schema of this build, or fails after `limit`.
 ///
 /// A server that cannot be reached yet is waited for as well: processes may start in any order.
@@ -176,6 +185,7 @@ mod tests {
             .unwrap();
         let error = wait_until_current(&pool, Duration::from_mins(1)).await.unwrap_err();
         assert!(matches!(error, Error::OtherSchema { version: 0 }), "{error}");
+        assert!(!has_schema(pool).await.unwrap());
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context as Poller, Poll};
+use std::time::Instant;
 
 use apalis_core::backend::finalize::Ephemeral;
 use apalis_core::backend::{Backend, BackendConfig};
@@ -23,6 +24,7 @@ use uuid::Uuid;
 use crate::claim::Claimed;
 use crate::context::Interrupt;
 use crate::settle::Verdict;
+use crate::tell;
 
 /// A claimed job on its way to the handler.
 #[derive(Clone, Debug)]
@@ -43,6 +45,11 @@ impl Begun {
     /// Begins, unless it was withdrawn.
     pub(crate) fn begin(&self) -> bool {
         self.0.compare_exchange(0, Self::BEGUN, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Tells whether it has begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::BEGUN
     }
 
     /// Withdraws, unless it has begun.
@@ -151,11 +158,15 @@ where
     }
 
     fn call(&mut self, task: Task<Handed>) -> Self::Future {
-        let job = Arc::clone(&task.args.job);
+        let (job, begun) = (Arc::clone(&task.args.job), task.args.begun.clone());
         let acks = self.acks.clone();
         let work = self.inner.call(task);
+        let since = Instant::now();
         Box::pin(async move {
             let verdict = work.await.map_err(|error| error.into().to_string());
+            if begun.has_begun() {
+                tell::ran(&job, verdict.as_ref().ok(), since.elapsed());
+            }
             // The driver is gone only when the process is: then the lease runs out.
             let _ = acks.send(Ack { job, verdict });
             Ok(())

@@ -29,6 +29,8 @@ pub(crate) struct Claimed {
     pub cancel_requested: bool,
     /// The traceparent of whoever enqueued it.
     pub trace: Option<String>,
+    /// How long it had been ready, in seconds, by the database's clock.
+    pub waited_secs: f64,
     /// Whether it runs alone to try a half-open breaker.
     pub probes: Option<Breaker>,
     /// The fence: a statement that carries another token changes nothing.
@@ -112,7 +114,8 @@ pub(crate) async fn claim(
         r#"
         select id as "id!: JobId", kind as "kind!", lane as "lane!", user_id as "user: UserId",
                payload as "payload!: Json<Box<RawValue>>", attempt as "attempt!", max_attempts as "max_attempts!",
-               checkpoint, cancel_requested as "cancel_requested!", trace, probes, floor as "floor!"
+               checkpoint, cancel_requested as "cancel_requested!", trace, probes,
+               floor as "floor!", waited_secs as "waited_secs!"
           from greenroom.claim($1, $2, $3, $4, $5, $6, $7)
         "#,
         track.queue,
@@ -139,6 +142,7 @@ pub(crate) async fn claim(
         checkpoint: row.checkpoint,
         cancel_requested: row.cancel_requested,
         trace: row.trace,
+        waited_secs: row.waited_secs,
         probes: row.probes.map(|scope| match scope.as_str() {
             "pool" => Breaker::Pool(track.pool.clone()),
             _ => Breaker::Lane(row.lane),

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::claim::Claimed;
 use crate::settle::{Settlement, Verdict, complete, forget};
-use crate::{Policy, Queue, QueueError, Stop};
+use crate::{Policy, Queue, QueueError, Stop, TraceParent};
 
 /// Why a running job should end before it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,12 @@ impl Context {
     /// Returns the queue, to enqueue what follows.
     pub fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// Returns the trace of this attempt. What its handler enqueues carries it by itself; a task that the
+    /// handler spawns has to be told.
+    pub fn trace(&self) -> TraceParent {
+        TraceParent::of(&self.job)
     }
 
     /// Tells whether the job should end: it was cancelled, its lease is lost, or the process stops.

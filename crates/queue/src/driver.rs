@@ -15,7 +15,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::Jobs;
 use crate::backend::{Ack, Handed};
 use crate::breaker::Breaker;
 use crate::claim::{Claimed, Claims, Track};
@@ -26,6 +25,7 @@ use crate::listen::Heard;
 use crate::settle::{Settlement, Verdict};
 use crate::tell::tell;
 use crate::workers::Served;
+use crate::{Heartbeat, Jobs};
 
 /// How soon a claim that a wake promised, but that came back empty, is tried once more: another
 /// claimer may have held the lanes.
@@ -50,6 +50,8 @@ pub(crate) struct Channels {
     pub handout: mpsc::UnboundedSender<Handed>,
     pub acks: mpsc::UnboundedReceiver<Ack>,
     pub heard: mpsc::UnboundedReceiver<Heard>,
+    /// Where it says that its loop comes round.
+    pub heartbeat: Heartbeat,
 }
 
 /// Something asked of the database; what comes of it, or never anything.
@@ -89,6 +91,7 @@ pub(crate) struct Driver {
     handout: Option<mpsc::UnboundedSender<Handed>>,
     acks: mpsc::UnboundedReceiver<Ack>,
     heard: mpsc::UnboundedReceiver<Heard>,
+    heartbeat: Heartbeat,
     stopping: Stopping,
     held: Held,
     unsettled: Vec<Settlement>,
@@ -125,6 +128,7 @@ impl Driver {
             handout: Some(channels.handout),
             acks: channels.acks,
             heard: channels.heard,
+            heartbeat: channels.heartbeat,
             stopping,
             held: Held::new(served),
             unsettled: Vec::new(),
@@ -144,6 +148,7 @@ impl Driver {
         let mut look = false;
         let mut look_again = None;
         loop {
+            self.heartbeat.beat();
             self.start_settling();
             self.start_caring();
             if look && self.claiming.is_none() && self.start_claiming() {
@@ -365,6 +370,7 @@ impl Driver {
     /// Settles as jobs end, until none is left, the deadline comes or somebody is in a hurry.
     async fn drain(&mut self, deadline: Instant, hurry: CancellationToken) {
         while !self.held.is_empty() && Instant::now() < deadline {
+            self.heartbeat.beat();
             self.start_settling();
             self.start_caring();
             tokio::select! {

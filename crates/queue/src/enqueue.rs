@@ -42,6 +42,8 @@ pub struct Enqueued {
     pub id: JobId,
     /// What the call did.
     pub outcome: Outcome,
+    pub(crate) queue: &'static str,
+    pub(crate) kind: &'static str,
     pub(crate) lane: Option<WakeLane>,
 }
 

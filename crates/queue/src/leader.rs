@@ -36,7 +36,9 @@ impl Leader {
         if Instant::now() >= self.asks_at {
             self.ask().await;
         }
-        self.leads_until.is_some_and(|until| Instant::now() < until)
+        let leads = self.leads_until.is_some_and(|until| Instant::now() < until);
+        metrics::gauge!("greenroom_leader", "role" => self.role).set(f64::from(u8::from(leads)));
+        leads
     }
 
     async fn ask(&mut self) {

@@ -29,6 +29,7 @@ pub(crate) async fn listen(pool: PgPool, heard: mpsc::UnboundedSender<Heard>) {
     while !heard.is_closed() {
         if let Err(error) = hear(&pool, &heard).await {
             warn!(%error, "Lost the listening connection; polling until it is back");
+            metrics::counter!("greenroom_db_listener_reconnects_total").increment(1);
         }
         tokio::select! {
             () = heard.closed() => return,
@@ -49,6 +50,7 @@ async fn hear(pool: &PgPool, heard: &mpsc::UnboundedSender<Heard>) -> Result<(),
         };
         let Some(notification) = notification else {
             debug!("The listening connection was renewed");
+            metrics::counter!("greenroom_db_listener_reconnects_total").increment(1);
             let _ = heard.send(Heard::Wake(None));
             continue;
         };

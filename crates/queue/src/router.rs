@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use greenroom_model::UserId;
 use tokio::sync::watch;
-use tracing::{Instrument, info_span, warn};
+use tracing::{Instrument, warn};
 
 use crate::claim::Claimed;
 use crate::context::Interrupt;
 use crate::settle::Verdict;
-use crate::{Class, Context, Job, Lane, NewJob, Policy, Pool, Queue, Settings, Stop};
+use crate::{Class, Context, Job, Lane, NewJob, Policy, Pool, Queue, Settings, Stop, tell, trace};
 
 /// How long a kind that this process does not know is left to others.
 const UNKNOWN_KIND_WAIT: Duration = Duration::from_secs(30);
@@ -186,7 +186,8 @@ impl Jobs {
         stopping: tokio_util::sync::CancellationToken,
         settings: &Settings,
     ) -> Verdict {
-        let span = info_span!("job", job.id = %job.id, job.kind = job.kind, job.attempt = job.attempt);
+        tell::started(&job);
+        let span = trace::span(&job);
         let known = self.kinds.get(job.kind.as_str());
         let Some((info, handler)) = known.and_then(|info| Some((info, info.handler.as_ref()?))) else {
             let reason = format!("no worker of queue {:?} here knows the kind {:?}", job.queue, job.kind);
@@ -195,7 +196,7 @@ impl Jobs {
         };
         let ctx = Context::new(Arc::clone(&job), queue, interrupt.clone(), stopping, info.policy);
         let limit = info.policy.timeout;
-        let work = handler(Arc::clone(&job), ctx).instrument(span.clone());
+        let work = ctx.trace().scope(handler(Arc::clone(&job), ctx)).instrument(span.clone());
         let interrupted = async {
             let why = interrupt.wait_for(Option::is_some).await.map(|why| *why);
             match why {

@@ -18,7 +18,7 @@ pub use catch_up::CatchUp;
 use catch_up::{ON_TIME, missed};
 use chrono::{DateTime, Utc};
 use greenroom_model::JobId;
-use metrics::{counter, gauge};
+use metrics::counter;
 use sqlx::postgres::types::PgInterval;
 use sqlx::{Acquire, PgConnection};
 use tokio::time::Instant;
@@ -55,7 +55,6 @@ struct Known {
     timezone: String,
     catch_up: String,
     payload: serde_json::Value,
-    paused: bool,
     next_fire_at: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
     /// Whether its tick has come, or is yet to be computed.
@@ -211,7 +210,6 @@ impl Scheduler {
         let mut ticks = 0;
         for schedule in self.known(interval(late)).await? {
             self.heartbeat.beat();
-            tell_lag(&schedule);
             if !schedule.is_due {
                 continue;
             }
@@ -235,7 +233,7 @@ impl Scheduler {
             sqlx::query_as!(
                 Known,
                 r#"
-                select name, kind, cron, timezone, catch_up, payload, paused, next_fire_at, greenroom.now() as "now!",
+                select name, kind, cron, timezone, catch_up, payload, next_fire_at, greenroom.now() as "now!",
                        not paused and (next_fire_at is null or next_fire_at <= greenroom.now() - $3::interval) as "is_due!"
                   from greenroom.schedules
                  where case when declared_at is null then kind = any($2) else name = any($1) end
@@ -362,11 +360,4 @@ async fn move_on(
     .execute(conn)
     .await?;
     Ok(Some(enqueued))
-}
-
-/// Tells how late a schedule is: by the age of a tick that is due and has not been enqueued.
-fn tell_lag(schedule: &Known) {
-    let next = schedule.next_fire_at.filter(|_| !schedule.paused);
-    let late = next.and_then(|next| (schedule.now - next).to_std().ok()).unwrap_or_default();
-    gauge!("greenroom_schedule_lag_seconds", "schedule" => schedule.name.clone()).set(late.as_secs_f64());
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::batch::{HeldCursor, release};
 use crate::claim::timed;
+use crate::collect::Collector;
 use crate::enqueue::prune_periods;
 use crate::prune::Pruner;
 use crate::wake::notify;
@@ -235,6 +236,7 @@ pub(crate) struct Sweeper {
     cursor: i64,
     pruner: Pruner,
     held: HeldCursor,
+    collector: Collector,
 }
 
 impl Sweeper {
@@ -247,6 +249,7 @@ impl Sweeper {
             cursor: i64::MIN,
             pruner: Pruner::default(),
             held: HeldCursor::default(),
+            collector: Collector::new(settings),
         }
     }
 
@@ -275,6 +278,7 @@ impl Sweeper {
             metrics::counter!("greenroom_jobs_rescued_total").increment(swept.rescued);
         }
         self.pruner.turn(&self.pool, &self.settings).await?;
+        self.collector.collect(&self.pool).await;
         if ticks.is_multiple_of(60) {
             #[expect(clippy::cast_precision_loss, reason = "a lease of 2^52 seconds is not set")]
             let lease_secs = self.settings.lease_secs as f64;

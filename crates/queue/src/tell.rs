@@ -1,53 +1,82 @@
-//! What became of a job, in the log and in the metrics: told once, where it is decided.
+//! What becomes of jobs, in the log and in the metrics: told once, where it is decided.
 
-use tracing::{debug, error, info, warn};
+use std::time::Duration;
+
+use tracing::{Level, debug, enabled, error, info, warn};
 
 use crate::claim::Claimed;
 use crate::settle::Verdict;
+use crate::{Enqueued, trace};
+
+/// Counts jobs whose transaction has committed; the open ones that were met instead are counted already.
+pub(crate) fn enqueued(jobs: &[Enqueued]) {
+    for job in jobs.iter().filter(|job| job.created()) {
+        metrics::counter!("greenroom_jobs_enqueued_total", "queue" => job.queue, "job_type" => job.kind)
+            .increment(1);
+    }
+}
+
+/// Notes how long a job waited for this attempt.
+pub(crate) fn started(job: &Claimed) {
+    // Where the database's clock was set back in between, it has not waited less than not at all.
+    let waited = job.waited_secs.max(0.0);
+    metrics::histogram!("greenroom_job_wait_seconds", "queue" => job.queue.clone()).record(waited);
+}
+
+/// Notes how long an attempt ran; without a verdict its handler panicked.
+pub(crate) fn ran(job: &Claimed, verdict: Option<&Verdict>, took: Duration) {
+    let outcome = match verdict {
+        Some(verdict) => outcome(job, verdict),
+        None if job.attempt >= job.max_attempts => "dead",
+        None => "retry",
+    };
+    metrics::histogram!("greenroom_job_duration_seconds",
+        "queue" => job.queue.clone(), "job_type" => job.kind.clone(), "outcome" => outcome)
+    .record(took);
+}
 
 /// Logs and counts what became of a job, once.
 pub(crate) fn tell(job: &Claimed, verdict: &Verdict) {
-    let (id, kind, attempt) = (job.id, job.kind.as_str(), job.attempt);
-    let outcome = match verdict {
-        Verdict::Completed(_) | Verdict::Forgotten | Verdict::CompletedInTransaction => {
-            debug!(job.id = %id, job.kind = kind, job.attempt = attempt, "Completed the job");
-            "ok"
-        }
-        Verdict::Retry { error, .. } if attempt >= job.max_attempts => {
-            error!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "Gave the job up after its last attempt");
-            "dead"
-        }
-        Verdict::Retry { error, after } => {
-            let secs = after.as_secs();
-            warn!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "The job failed; trying again in {secs} s");
-            "retry"
-        }
-        Verdict::Tripped { error, .. } => {
-            warn!(job.id = %id, job.kind = kind, error, "The outside did not serve");
-            "tripped"
-        }
-        Verdict::Snoozed { until, reason } => {
-            info!(job.id = %id, job.kind = kind, reason, "The job waits until {until}");
-            "snoozed"
-        }
-        Verdict::Released { reason, .. } => {
-            info!(job.id = %id, job.kind = kind, reason, "Gave the job back");
-            "released"
-        }
-        Verdict::Discarded { reason } => {
-            error!(job.id = %id, job.kind = kind, job.attempt = attempt, error = reason, "The job ended for good");
-            "dead"
-        }
-        Verdict::Cancelled => {
-            info!(job.id = %id, job.kind = kind, "The job was cancelled");
-            "cancelled"
-        }
-        Verdict::Lost => {
-            warn!(job.id = %id, job.kind = kind, "The lease was lost; nothing of this attempt is kept");
-            "lost"
-        }
-    };
+    let outcome = outcome(job, verdict);
     metrics::counter!("greenroom_jobs_finished_total",
         "queue" => job.queue.clone(), "job_type" => job.kind.clone(), "outcome" => outcome)
     .increment(1);
+    // Most jobs simply succeed, and then nothing is written and no span is made.
+    if outcome != "ok" || enabled!(Level::DEBUG) {
+        trace::span(job).in_scope(|| log(job, verdict));
+    }
+}
+
+fn outcome(job: &Claimed, verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Completed(_) | Verdict::Forgotten | Verdict::CompletedInTransaction => "ok",
+        Verdict::Retry { .. } if job.attempt >= job.max_attempts => "dead",
+        Verdict::Retry { .. } => "retry",
+        Verdict::Tripped { .. } => "tripped",
+        Verdict::Snoozed { .. } => "snoozed",
+        Verdict::Released { .. } => "released",
+        Verdict::Discarded { .. } => "dead",
+        Verdict::Cancelled => "cancelled",
+        Verdict::Lost => "lost",
+    }
+}
+
+fn log(job: &Claimed, verdict: &Verdict) {
+    match verdict {
+        Verdict::Completed(_) | Verdict::Forgotten | Verdict::CompletedInTransaction => {
+            debug!("Completed the job")
+        }
+        Verdict::Retry { error, .. } if job.attempt >= job.max_attempts => {
+            error!(error, "Gave the job up after its last attempt");
+        }
+        Verdict::Retry { error, after } => {
+            warn!(error, "The job failed; trying again in {} s", after.as_secs());
+        }
+        Verdict::Tripped { error, .. } => warn!(error, "The outside did not serve"),
+        Verdict::Snoozed { until, reason } => info!(reason, "The job waits until {until}"),
+        Verdict::Released { reason, .. } => info!(reason, "Gave the job back"),
+        Verdict::Discarded { reason } => error!(error = reason, "The job ended for good"),
+        Verdict::Cancelled => info!("The job was cancelled"),
+        Verdict::Lost => warn!("The lease was lost; nothing of this attempt is kept"),
+    }
 }

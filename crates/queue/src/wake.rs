@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::claim::timed;
 use crate::enqueue::WakeLane;
 use crate::units::Units;
-use crate::{EnqueueError, Enqueued, Job, NewJob, enqueue};
+use crate::{EnqueueError, Enqueued, Job, NewJob, enqueue, tell};
 
 /// The channel on which a queue's name says that it has work.
 pub(crate) const WAKE_CHANNEL: &str = "greenroom_wake";
@@ -67,8 +67,9 @@ impl Queue {
         Ok(answers)
     }
 
-    /// Wakes the lanes of jobs whose transaction has committed. Returns at once.
+    /// Wakes the lanes of jobs whose transaction has committed, and counts them. Returns at once.
     pub fn wake(&self, jobs: &[Enqueued]) {
+        tell::enqueued(jobs);
         // In one message: a lane woken for its later jobs first would show them first.
         let lanes: Vec<WakeLane> = jobs.iter().filter_map(|job| job.lane.clone()).collect();
         if !lanes.is_empty() {

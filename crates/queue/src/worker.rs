@@ -18,7 +18,7 @@ use crate::listen::listen;
 use crate::settle::Verdict;
 use crate::sweep::Sweeper;
 use crate::workers::Served;
-use crate::{Jobs, Queue, QueueError, Settings, workers};
+use crate::{Heartbeat, Jobs, Queue, QueueError, Settings, workers};
 
 /// Why a worker could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -47,12 +47,14 @@ pub struct Worker {
     settings: Settings,
     served: Vec<Served>,
     shutdown_timeout: Duration,
+    heartbeat: Heartbeat,
 }
 
 impl Worker {
     /// Makes a worker that knows these jobs and serves no queue yet.
     pub fn new(queue: Queue, jobs: Jobs, settings: Settings) -> Self {
-        Self { queue, jobs, settings, served: Vec::new(), shutdown_timeout: Duration::from_secs(25) }
+        let (served, shutdown_timeout, heartbeat) = (Vec::new(), Duration::from_secs(25), Heartbeat::new());
+        Self { queue, jobs, settings, served, shutdown_timeout, heartbeat }
     }
 
     /// Serves a queue with this many jobs at once.
@@ -65,6 +67,11 @@ impl Worker {
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout;
         self
+    }
+
+    /// Returns the heartbeat of the loop that claims: it comes round several times a lease.
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.heartbeat.clone()
     }
 
     /// Runs until `gently` is cancelled and the jobs in hand are finished or given back; `at_once`
@@ -99,7 +106,7 @@ impl Worker {
             engine,
             self.jobs.clone(),
             self.served.clone(),
-            Channels { handout, acks, heard },
+            Channels { handout, acks, heard, heartbeat: self.heartbeat.clone() },
             Stopping { gently: gently.clone(), at_once, deadline: self.shutdown_timeout },
         );
         info!(worker.id = %id, "Working on {name}");

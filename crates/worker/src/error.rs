@@ -1,12 +1,14 @@
 //! Why a process could not start or go on.
 
+use greenroom_boot::BootError;
+
 /// Why a process ended by itself.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// Settings, secrets, the log or the database connection.
     #[error(transparent)]
-    Boot(#[from] greenroom_boot::BootError),
+    Boot(#[from] BootError),
     /// The schema is not the one this build needs.
     #[error(transparent)]
     Schema(#[from] greenroom_postgres::Error),
@@ -32,8 +34,8 @@ impl StartError {
     pub fn exit_code(&self) -> std::process::ExitCode {
         std::process::ExitCode::from(match self {
             Self::Setting(_) | Self::Key(_) => 2,
+            Self::Boot(BootError::Listen { .. }) | Self::Http(_) | Self::Worker(_) | Self::Queue(_) => 1,
             Self::Boot(_) | Self::Schema(_) => 5,
-            Self::Http(_) | Self::Worker(_) | Self::Queue(_) => 1,
         })
     }
 }

@@ -12,6 +12,7 @@ mod served;
 pub use error::StartError;
 pub use house::{House, jobs};
 pub use process::{
-    Args, SchedulerArgs, SchemaArgs, engine_pool, exit, prepare, run_scheduler, run_worker, worker,
+    Args, ProbeArgs, SchedulerArgs, SchemaArgs, engine_pool, exit, run_scheduler, run_worker,
+    watch_scheduler, watch_worker, worker,
 };
 pub use served::{Served, UnreadableQueue};

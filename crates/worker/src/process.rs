@@ -1,13 +1,15 @@
 //! What every process of the pool does, from its first line to its last.
 
-use std::num::NonZeroU32;
+use std::net::Ipv4Addr;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
-use greenroom_boot::{Config, SecretString, log, pool, secrets, signals};
+use greenroom_boot::probes::Probes;
+use greenroom_boot::signals::Shutdown;
+use greenroom_boot::{Config, SecretString, log, metrics, pool, secrets, signals};
 use greenroom_model::Clock;
 use greenroom_queue::{Queue, Scheduler, Worker};
 use sqlx::PgPool;
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{House, Served, StartError, jobs};
@@ -24,6 +26,17 @@ pub struct Args {
     /// Jobs of a queue that run at once, where the queue does not say.
     #[arg(long, env = "GREENROOM_CONCURRENCY", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub concurrency: u32,
+    /// Where it answers probes.
+    #[command(flatten)]
+    pub probe: ProbeArgs,
+}
+
+/// Where a process without an API answers those who watch it.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct ProbeArgs {
+    /// Answers /healthz, /livez, /readyz and /metrics on this port, of every interface; 0 on none.
+    #[arg(long, value_name = "PORT", env = "GREENROOM_PROBE_PORT", default_value_t = 0)]
+    pub probe_port: u16,
 }
 
 /// Whether a process brings the schema up to date itself.
@@ -40,6 +53,9 @@ pub struct SchedulerArgs {
     /// Who migrates.
     #[command(flatten)]
     pub schema: SchemaArgs,
+    /// Where it answers probes.
+    #[command(flatten)]
+    pub probe: ProbeArgs,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -60,18 +76,61 @@ pub fn exit(outcome: Result<(), StartError>) -> std::process::ExitCode {
     }
 }
 
-/// Reads settings, starts the log, connects, and waits until the schema is this build's.
-pub async fn prepare(name: &str, schema: SchemaArgs) -> Result<(Config, PgPool), StartError> {
-    let config = Config::load()?;
-    log::init(&config.section("log")?)?;
-    let url = secrets::required("DATABASE_URL")?;
-    let pool = pool::connect(&url, &config.section("database")?, name).await?;
-    if schema.migrate {
-        greenroom_postgres::migrate(&pool.connect_options()).await?;
-    }
-    greenroom_postgres::wait_until_current(&pool, SCHEMA_PATIENCE).await?;
-    Ok((config, pool))
+/// What every process of the pool has once its schema is there.
+struct Process {
+    config: Config,
+    pool: PgPool,
+    shutdown: Shutdown,
+    probes: Option<Probes>,
 }
+
+impl Process {
+    /// Reads settings, starts the log, connects, answers probes, and waits until the schema is this
+    /// build's; returns nothing if it was told to stop meanwhile.
+    async fn start(name: &str, schema: SchemaArgs, probe: ProbeArgs) -> Result<Option<Self>, StartError> {
+        let config = Config::load()?;
+        log::init(&config.section("log")?)?;
+        let shutdown = signals::shutdown()?;
+        let url = secrets::required("DATABASE_URL")?;
+        let pool = pool::connect(&url, &config.section("database")?, name).await?;
+        // Before the wait for the schema: who waits lives.
+        let probes =
+            NonZeroU16::new(probe.probe_port).map(|port| probes(&pool, &shutdown, port)).transpose()?;
+        if schema.migrate {
+            greenroom_postgres::migrate(&pool.connect_options()).await?;
+        }
+        tokio::select! {
+            current = greenroom_postgres::wait_until_current(&pool, SCHEMA_PATIENCE) => current?,
+            () = shutdown.requested.cancelled() => return Ok(None),
+        }
+        Ok(Some(Self { config, pool, shutdown, probes }))
+    }
+}
+
+fn probes(pool: &PgPool, shutdown: &Shutdown, port: NonZeroU16) -> Result<Probes, StartError> {
+    let draining = shutdown.requested.clone();
+    let probes = Probes::new(metrics::install()?, pool.clone(), draining, greenroom_postgres::has_schema);
+    probes.listen((Ipv4Addr::UNSPECIFIED, port.get()).into())?;
+    Ok(probes)
+}
+
+/// Has `/livez` watch the loop of a worker that claims. It comes round at least every sixth of a lease,
+/// when it renews; after three of them without it, what the worker holds is about to be others'.
+pub fn watch_worker(probes: &Probes, config: &Config, worker: &Worker) -> Result<(), StartError> {
+    let settings: greenroom_queue::Settings = config.section("queue")?;
+    let heartbeat = worker.heartbeat();
+    probes.watch("claim", Duration::from_secs(settings.lease_secs) / 2, move || heartbeat.last());
+    Ok(())
+}
+
+/// Has `/livez` watch the loop of a scheduler that ticks.
+pub fn watch_scheduler(probes: &Probes, scheduler: &Scheduler) {
+    let heartbeat = scheduler.heartbeat();
+    probes.watch("tick", TICK_PATIENCE, move || heartbeat.last());
+}
+
+/// Three ticks of a scheduler whose database takes as long as it may to answer each.
+const TICK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Connections that a worker's engine has for itself: one listens, the others claim, settle, renew and sweep.
 const ENGINE_CONNECTIONS: NonZeroU32 = NonZeroU32::new(4).unwrap();
@@ -103,8 +162,11 @@ pub fn worker(
 
 /// Runs a worker process until it is told to stop.
 pub async fn run_worker(name: &str, own_queues: &[&str], args: Args) -> Result<(), StartError> {
-    let (config, pool) = prepare(name, SchemaArgs { migrate: false }).await?;
-    let shutdown = signals::shutdown()?;
+    let Some(Process { config, pool, shutdown, probes }) =
+        Process::start(name, SchemaArgs { migrate: false }, args.probe).await?
+    else {
+        return Ok(());
+    };
     let house = House::assemble(&config, &pool, &Clock::system())?;
     let served = if args.queues.is_empty() {
         own_queues.iter().map(|queue| Served { queue: (*queue).to_owned(), slots: None }).collect()
@@ -112,7 +174,11 @@ pub async fn run_worker(name: &str, own_queues: &[&str], args: Args) -> Result<(
         args.queues
     };
     let engine = engine_pool(&config, &secrets::required("DATABASE_URL")?, name).await?;
-    let worker = worker(&config, Queue::new(engine), &house, &served, args.concurrency)?;
+    let worker = worker(&config, Queue::new(engine.clone()), &house, &served, args.concurrency)?;
+    if let Some(probes) = &probes {
+        probes.count(&engine);
+        watch_worker(probes, &config, &worker)?;
+    }
     worker.run(shutdown.requested, shutdown.insisted).await?;
     info!("Stopped");
     Ok(())
@@ -120,13 +186,16 @@ pub async fn run_worker(name: &str, own_queues: &[&str], args: Args) -> Result<(
 
 /// Runs the scheduler process until it is told to stop.
 pub async fn run_scheduler(args: SchedulerArgs) -> Result<(), StartError> {
-    let (_config, pool) = prepare("scheduler", args.schema).await?;
-    let shutdown = signals::shutdown()?;
-    schedule(pool, shutdown.requested).await?;
+    let Some(Process { pool, shutdown, probes, .. }) =
+        Process::start("scheduler", args.schema, args.probe).await?
+    else {
+        return Ok(());
+    };
+    let scheduler = Scheduler::new(Queue::new(pool), jobs(None));
+    if let Some(probes) = &probes {
+        watch_scheduler(probes, &scheduler);
+    }
+    scheduler.run(shutdown.requested).await?;
     info!("Stopped");
     Ok(())
-}
-
-async fn schedule(pool: PgPool, stop: CancellationToken) -> Result<(), StartError> {
-    Ok(Scheduler::new(Queue::new(pool), jobs(None)).run(stop).await?)
 }

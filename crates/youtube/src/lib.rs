@@ -21,6 +21,6 @@ pub use error::Error;
 pub use jobs::close_runs::CloseRuns;
 pub use jobs::sync_channel::{ChannelSynced, SyncChannel, Trigger};
 pub use jobs::sync_due_channels::{DueChannelsEnqueued, SyncDueChannels};
-pub use jobs::{jobs, request_sync};
+pub use jobs::{POOL, jobs, request_sync};
 pub use settings::Settings;
 pub use youtube::Youtube;

@@ -1,6 +1,5 @@
 //! The routes, and what stands around all of them.
 
-mod health;
 mod jobs;
 mod youtube;
 
@@ -10,24 +9,21 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use greenroom_queue::JobRow;
-use tokio_util::sync::CancellationToken;
 
 use crate::Api;
 use crate::input::MAX_BODY_BYTES;
 use crate::problem::{BAD_METHOD, NOT_FOUND, Problem};
 use crate::watch::watch;
 
-/// Returns the routes; once `draining` is cancelled, `/readyz` says no.
-pub fn router(api: Api, draining: CancellationToken) -> Router {
+/// Returns the routes.
+pub fn router(api: Api) -> Router {
     Router::new()
         .route("/v1/youtube/connections/{id}/sync", post(youtube::sync))
         .route("/v1/jobs", get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::show))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(move |api| health::ready(api, draining.clone())))
-        .route("/metrics", get(health::metrics))
+        .merge(api.probes.routes())
         .fallback(async || Problem::new(NOT_FOUND, "there is no such path: check it, and its version"))
         .method_not_allowed_fallback(async || {
             Problem::new(BAD_METHOD, "use a method that the header Allow names")

@@ -184,6 +184,33 @@ async fn a_request_has_an_id_and_the_log_has_no_secret() {
 }
 
 #[tokio::test]
+async fn a_request_hands_its_trace_to_what_it_enqueues() {
+    let world = World::new().await;
+    let stored = async |given: Option<&str>, tenant: &Tenant| {
+        let request = world.request(Method::POST, &sync_path(tenant.connection)).bearer_auth(&tenant.token);
+        let request = given.into_iter().fold(request, |request, trace| request.header("traceparent", trace));
+        let answer = Answer::read(request.send().await.unwrap()).await;
+        let id: uuid::Uuid = answer.body["id"].as_str().unwrap().parse().unwrap();
+        let trace: String = sqlx::query_scalar("select trace from background_jobs where id = $1")
+            .bind(id)
+            .fetch_one(world.pool())
+            .await
+            .unwrap();
+        trace.parse::<greenroom_queue::TraceParent>().unwrap().trace_id().to_string()
+    };
+    let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    assert_eq!(stored(Some(&format!("00-{trace}-{span}-01")), &world.ours).await, trace);
+    let text = log();
+    assert!(
+        text.lines().any(|line| line.contains("Answered") && line.contains(&format!("trace.id={trace}")))
+    );
+    // What cannot be read is replaced, and does not reach the row or the log.
+    let made = stored(Some("planted-trace"), &world.theirs).await;
+    assert!(made.len() == 32 && made != trace, "{made}");
+    assert!(!log().lines().any(|line| line.contains("greenroom_api") && line.contains("planted-trace")));
+}
+
+#[tokio::test]
 async fn our_own_failures_tell_nothing_of_the_inside() {
     let world = World::new().await;
     sqlx::query("alter table background_jobs rename to gone").execute(world.pool()).await.unwrap();
@@ -242,7 +269,7 @@ async fn clients_beyond_the_limit_wait_until_there_is_room() {
 #[tokio::test]
 async fn a_panic_is_answered_like_any_failure_of_ours() {
     let world = World::new().await;
-    let api = Api { queue: world.queue.clone(), metrics: METRICS.clone(), settings: settings() };
+    let api = api(&world.queue, world.shutdown.requested.clone(), settings());
     let router = axum::Router::new()
         .route("/", axum::routing::get(async || -> () { panic!("on purpose") }))
         .layer(axum::middleware::from_fn_with_state(api, crate::watch::watch));

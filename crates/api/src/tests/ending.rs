@@ -40,6 +40,7 @@ async fn probes_tell_life_from_readiness_and_metrics_count() {
     assert_eq!(world.get("/readyz", "").await.problem(), (503, "database_unreachable"));
     assert_eq!(world.get("/v1/jobs", &world.ours.token).await.problem(), (503, "unavailable"));
     assert_eq!(world.get("/healthz", "").await.body["status"], "alive");
+    assert_eq!(world.get("/livez", "").await.body["status"], "alive");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use greenroom_accounts::organizations::{self, Kind};
 use greenroom_accounts::users::{self, NewUser};
 use greenroom_accounts::{NewToken, access};
 use greenroom_boot::metrics::{self, Metrics};
+use greenroom_boot::probes::Probes;
 use greenroom_boot::signals::Shutdown;
 use greenroom_connections::youtube::{self, NewConnection};
 use greenroom_model::{ConnectionId, JobId, OrganizationId, UserId};
@@ -65,6 +66,12 @@ pub(crate) fn settings() -> Settings {
     config.remove("api").unwrap().try_into().unwrap()
 }
 
+fn api(queue: &Queue, draining: CancellationToken, settings: Settings) -> Api {
+    let pool = queue.pool().clone();
+    let probes = Probes::new(METRICS.clone(), pool, draining, greenroom_postgres::has_schema);
+    Api { queue: queue.clone(), probes, settings }
+}
+
 /// A tenant with one creator, whose channel is connected.
 struct Tenant {
     organization: OrganizationId,
@@ -99,7 +106,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown { requested: CancellationToken::new(), insisted: CancellationToken::new() };
-        let api = Api { queue: queue.clone(), metrics: METRICS.clone(), settings };
+        let api = api(&queue, shutdown.requested.clone(), settings);
         let server = tokio::spawn(serve(listener, api, shutdown.clone()));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { ours, theirs, operator, address, http, shutdown, server, queue, db }

@@ -109,7 +109,7 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
             let job = greenroom_worker::jobs(None).build(&row.kind, &row.payload.to_string(), None)?;
             let enqueued = Queue::new(pool.clone()).enqueue_many(&[job]).await?;
             let (id, created) =
-                enqueued.first().map(|job| (job.id, job.created)).ok_or(sqlx::Error::RowNotFound)?;
+                enqueued.first().map(|job| (job.id, job.created())).ok_or(sqlx::Error::RowNotFound)?;
             if !created && !terminal.json {
                 terminal.note(&format!("note: job {id} with the same unique key is open already"));
             }

@@ -75,6 +75,8 @@ impl Met {
             let holder = self.0.get_mut(&writers[place.writer].id)?;
             Some(Enqueued {
                 id: holder.id,
+                queue: job.queue,
+                kind: job.kind,
                 outcome: outcome(holder.standing, job.unique.again, place.first),
                 lane: holder.lane.take(),
             })

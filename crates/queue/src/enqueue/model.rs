@@ -10,7 +10,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use greenroom_model::JobId;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use serde_json::Value;
 
 use super::tests::{House, note};
 use crate::claim::Claimed;
@@ -258,7 +257,7 @@ impl<'a> World<'a> {
         let verdict = match end {
             End::Complete => {
                 row.state = State::Completed;
-                Verdict::Completed(Value::Null)
+                Verdict::Completed(None)
             }
             End::Discard => {
                 row.state = State::Failed("discarded");

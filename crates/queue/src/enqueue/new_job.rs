@@ -5,7 +5,7 @@ use greenroom_model::{JobId, UserId};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{Again, Batch, EnqueueError, Job, Lane, Unique};
+use crate::{Again, Batch, EnqueueError, Job, Lane, TraceParent, Unique};
 
 /// The most bytes a payload may have as JSON text.
 pub(crate) const PAYLOAD_LIMIT: usize = 64 * 1024;
@@ -32,7 +32,7 @@ pub struct NewJob {
     pub(super) run_at: Option<DateTime<Utc>>,
     pub(super) batch: Option<Batch>,
     pub(super) after: Option<Batch>,
-    pub(super) trace: Option<String>,
+    pub(super) trace: Option<TraceParent>,
 }
 
 impl NewJob {
@@ -68,7 +68,7 @@ impl NewJob {
             run_at: None,
             batch: None,
             after: None,
-            trace: None,
+            trace: TraceParent::current(),
         })
     }
 
@@ -122,10 +122,10 @@ impl NewJob {
         self
     }
 
-    /// Notes who caused it: a W3C traceparent. One that has not the form of version 00 is left out.
+    /// Sets who asks for it, where that is not the request or the attempt that runs here.
     #[must_use]
-    pub fn trace(mut self, traceparent: &str) -> Self {
-        self.trace = is_traceparent(traceparent).then(|| traceparent.to_owned());
+    pub fn trace(mut self, trace: TraceParent) -> Self {
+        self.trace = Some(trace);
         self
     }
 
@@ -176,39 +176,5 @@ fn has_nul(value: &Value) -> bool {
         Value::Array(items) => items.iter().any(has_nul),
         Value::Object(fields) => fields.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
         _ => false,
-    }
-}
-
-/// Tells whether a text is `00-<32 hex>-<16 hex>-<2 hex>`, in lower case, with ids that are not zero.
-fn is_traceparent(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &str, len: usize| {
-        part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let id = |part: &str, len: usize| hex(part, len) && part.bytes().any(|byte| byte != b'0');
-    matches!(parts[..], ["00", trace, span, flags] if id(trace, 32) && id(span, 16) && hex(flags, 2))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_traceparent_is_taken_for_one() {
-        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert!(is_traceparent(good));
-        for bad in [
-            "",
-            "00",
-            "nonsense",
-            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-02",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-        ] {
-            assert!(!is_traceparent(bad), "{bad}");
-        }
     }
 }

@@ -73,7 +73,7 @@ pub(super) async fn insert(
         &column(jobs, NewJob::wait_secs) as &[Option<f64>],
         &column(jobs, |j| j.batch.map(|batch| batch.0)) as &[Option<Uuid>],
         &column(jobs, |j| j.after.map(|batch| batch.0)) as &[Option<Uuid>],
-        &column(jobs, |j| j.trace.clone()) as &[Option<String>],
+        &column(jobs, |j| j.trace.map(|trace| trace.to_string())) as &[Option<String>],
     )
     .fetch_all(conn)
     .await?;
@@ -144,7 +144,7 @@ pub(super) async fn replace(
         &column(&jobs, |j| j.run_at) as &[Option<DateTime<Utc>>],
         &column(&jobs, NewJob::wait_secs) as &[Option<f64>],
         &column(&jobs, at_most_secs) as &[Option<f64>],
-        &column(&jobs, |j| j.trace.clone()) as &[Option<String>],
+        &column(&jobs, |j| j.trace.map(|trace| trace.to_string())) as &[Option<String>],
     )
     .fetch_all(conn)
     .await?;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::tests::{House, note};
@@ -45,7 +44,7 @@ fn some_verdict() -> Option<Verdict> {
         1 => Some(Verdict::Discarded { reason: "no".into() }),
         2 => Some(Verdict::Released { after: None, reason: "no".into() }),
         3 => None,
-        _ => Some(Verdict::Completed(Value::Null)),
+        _ => Some(Verdict::Completed(None)),
     }
 }
 
@@ -102,7 +101,7 @@ async fn storm(calls: usize) {
     for _ in 0..100 {
         house.db.advance(LEASE * 2).await;
         for job in house.claim(10, LEASE).await {
-            house.settle(&job, Verdict::Completed(Value::Null)).await;
+            house.settle(&job, Verdict::Completed(None)).await;
         }
     }
     let left = by_status(house.db.pool()).await.unwrap();

@@ -1,5 +1,6 @@
 //! What a second enqueue does, one case a test. The model in `model.rs` draws the rest.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -10,8 +11,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::prune_periods;
-use crate::claim::{Claimed, claim};
-use crate::settle::{Settlement, Verdict, settle};
+use crate::claim::{Claimed, Track, claim};
+use crate::engine::Engine;
+use crate::settle::{Settlement, Verdict};
 use crate::{
     Context, Done, EnqueueError, Enqueued, Job, Jobs, NewJob, Outcome, Policy, Queue, Settings, Stop, Unique,
     cancel, enqueue, retry, sweep,
@@ -69,19 +71,14 @@ impl House {
     pub(super) async fn claim(&self, slots: u32, lease: Duration) -> Vec<Claimed> {
         sweep(self.db.pool(), &Settings::default()).await.unwrap();
         let mut conn = self.db.pool().acquire().await.unwrap();
-        claim(&mut conn, "notes", "", self.worker, slots, lease).await.unwrap()
+        let track = Track::new("notes", "");
+        claim(&mut conn, &track, self.worker, slots, lease, track.floor).await.unwrap().jobs
     }
 
     pub(super) async fn settle(&self, job: &Claimed, verdict: Verdict) {
-        let settlement = Settlement {
-            id: job.id,
-            token: job.token,
-            attempt: job.attempt,
-            max_attempts: job.max_attempts,
-            verdict,
-        };
-        let mut conn = self.db.pool().acquire().await.unwrap();
-        settle(&mut conn, self.worker, &[settlement]).await.unwrap();
+        let (pool, settings) = (self.db.pool().clone(), Arc::default());
+        let engine = Engine { worker: self.worker, pool, settings };
+        assert!(engine.settle(vec![Settlement::of(job, verdict)]).await.left.is_empty());
     }
 
     async fn begin(&self) -> Claimed {
@@ -90,7 +87,7 @@ impl House {
 
     async fn finish_one(&self) {
         let job = self.begin().await;
-        self.settle(&job, Verdict::Completed(Value::Null)).await;
+        self.settle(&job, Verdict::Completed(None)).await;
     }
 
     /// Returns one value of a job's row.
@@ -329,17 +326,18 @@ async fn calls_with_the_same_keys_in_another_order_do_not_block_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trace_is_stored_and_nonsense_is_not() {
+async fn a_trace_is_stored() {
     let house = House::new().await;
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let stored = async |job: NewJob| -> Option<String> {
         let id = house.add(job).await.id;
         house.value("trace", id).await
     };
-    assert_eq!(stored(note("a", "").trace(parent)).await.as_deref(), Some(parent));
-    assert_eq!(stored(note("b", "").trace("from afar")).await, None);
+    let trace: crate::TraceParent = parent.parse().unwrap();
+    assert_eq!(stored(note("a", "").trace(trace)).await.as_deref(), Some(parent));
+    assert_eq!(stored(note("b", "")).await, None);
     // Who replaces a job is the one who caused it.
-    assert_eq!(stored(note("b", "").unique(REPLACE).trace(parent)).await.as_deref(), Some(parent));
+    assert_eq!(stored(note("b", "").unique(REPLACE).trace(trace)).await.as_deref(), Some(parent));
 }
 
 #[tokio::test(flavor = "multi_thread")]
