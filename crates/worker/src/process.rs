@@ -73,14 +73,14 @@ pub async fn prepare(name: &str, schema: SchemaArgs) -> Result<(Config, PgPool),
     Ok((config, pool))
 }
 
-/// Connections that a worker's engine has for itself: one listens, the others claim, settle, renew and sweep.
-const ENGINE_CONNECTIONS: NonZeroU32 = NonZeroU32::new(4).unwrap();
+/// Connections that a worker's engine has for itself, to claim, settle, renew and sweep; one more listens.
+const ENGINE_CONNECTIONS: NonZeroU32 = NonZeroU32::new(3).unwrap();
 
 /// Opens a pool for the engine alone, so that handlers at work never keep a lease from being renewed.
 pub async fn engine_pool(config: &Config, url: &SecretString, name: &str) -> Result<PgPool, StartError> {
     let settings: pool::DatabaseSettings = config.section("database")?;
     let settings = pool::DatabaseSettings { max_connections: ENGINE_CONNECTIONS, ..settings };
-    Ok(pool::connect(url, &settings, &format!("{name}-engine")).await?)
+    Ok(pool::connect_for_engine(url, &settings, &format!("{name}-engine")).await?)
 }
 
 /// Makes a worker for these queues, from the settings.
