@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::backend::{Handed, Handout};
 use crate::claim::timed;
 use crate::driver::{Channels, Driver, Stopping};
-use crate::listen::listen;
+use crate::listen::{Pulse, listen};
 use crate::settle::Verdict;
 use crate::sweep::Sweeper;
 use crate::workers::Served;
@@ -87,7 +87,7 @@ impl Worker {
         let (handout, jobs) = mpsc::unbounded_channel();
         let (ack, acks) = mpsc::unbounded_channel();
         let (hear, heard) = mpsc::unbounded_channel();
-        let listener = tokio::spawn(listen(self.queue.pool().clone(), hear));
+        let listener = tokio::spawn(listen(self.queue.pool().clone(), hear, Pulse::default()));
         let sweeping = CancellationToken::new();
         let sweeper =
             tokio::spawn(Sweeper::new(self.queue.pool().clone(), id, &self.settings).run(sweeping.clone()));
