@@ -3,6 +3,7 @@
 mod access;
 mod bench;
 mod demo;
+mod doctor;
 mod follow;
 mod jobs;
 mod keys;
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     /// Makes, lists and revokes service tokens, by which programs call the API.
     #[command(subcommand)]
     Access(access::Command),
+    /// Looks for what is wrong with the database and the queue, and says what to do; exits 1 on a problem.
+    Doctor,
     /// Measures, and prints the tables of it.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -57,6 +60,7 @@ impl Command {
             Self::Up(args) => up::run(&args).await,
             Self::Demo(args) => demo::run(&args, terminal).await,
             Self::Bench(bench) => until_interrupted(bench::run(&bench, terminal)).await,
+            Self::Doctor => until_interrupted(doctor::run(terminal)).await,
             Self::Migrate => until_interrupted(migrate::run(terminal)).await,
             Self::Jobs(command) => until_interrupted(jobs::run(command, terminal)).await,
             Self::Sync(command) => until_interrupted(sync::run(command, terminal)).await,

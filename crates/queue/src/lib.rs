@@ -16,6 +16,7 @@ mod claim;
 mod context;
 mod control;
 mod cron;
+pub mod doctor;
 mod driver;
 mod enqueue;
 mod error;
