@@ -40,7 +40,7 @@ const LIVENESS: [(&str, &str); 5] = [
     ("client_connection_check_interval", "5s"),
 ];
 
-/// How long a connection that lay idle may take to say that it lives, before another one is opened.
+/// How long a connection may take to say that it lives, before it is given up for another one.
 const QUESTION: Duration = Duration::from_secs(3);
 
 /// Makes a pool for a database that answers; the name is what `pg_stat_activity` shows.
@@ -94,6 +94,7 @@ async fn open(
         // Where a question is asked at all, it is not the pool's own, which costs as much and tells less.
         .test_before_acquire(false)
         .after_connect(|conn, _| Box::pin(primary::must_be(conn)))
+        .after_release(|conn, _| Box::pin(answers(conn)))
         .connect_lazy_with(server);
     if servers.len() > 1 {
         tokio::spawn(primary::follow(pool.clone(), servers, first));
@@ -115,9 +116,20 @@ async fn is_outside_a_transaction(conn: &mut PgConnection) -> Result<bool, sqlx:
     tokio::time::timeout(QUESTION, asked).await.map_err(|_| sqlx::Error::PoolTimedOut)??.try_get(0)
 }
 
+/// Makes sure that a connection which comes back still answers.
+///
+/// sqlx asks by itself, and for ever: on a link that was cut under a query, a request that ran out of time
+/// would keep its place in the pool until the kernel gives up, a quarter of an hour later.
+async fn answers(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    tokio::time::timeout(QUESTION, conn.ping()).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
-    use greenroom_testkit::Database;
+    use std::time::Instant;
+
+    use greenroom_testkit::{Database, Link};
 
     use super::*;
     use crate::Config;
@@ -173,5 +185,27 @@ mod tests {
             .await
             .unwrap();
         assert!(kept);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_way_that_is_cut_is_left_for_another() {
+        let database = Database::new().await;
+        let ways = [Link::to(&database).await, Link::to(&database).await];
+        let urls = ways.iter().map(Link::url).collect::<Vec<_>>().join(",");
+        let config =
+            Config::load().unwrap().with([("database.acquire_timeout_ms", "2000".to_owned())]).unwrap();
+        let pool = connect(&urls.into(), &config.section("database").unwrap(), "test").await.unwrap();
+        let answers = async || sqlx::query("select 1").execute(&pool).await.is_ok();
+        assert!(answers().await);
+        // Whichever answered first has two connections at least: one watches, one was used.
+        let taken = usize::from(ways[1].opened() > ways[0].opened());
+        let other = ways[1 - taken].opened();
+        ways[taken].cut();
+        let cut = Instant::now();
+        while !answers().await {
+            assert!(cut.elapsed() < Duration::from_secs(20), "it still knocks at the closed door");
+        }
+        assert!(ways[1 - taken].opened() > other + 1);
+        pool.close().await;
     }
 }
