@@ -32,7 +32,7 @@ impl Job for Step {
 async fn until(what: &str, pool: &PgPool, sql: &'static str) -> Duration {
     let begun = Instant::now();
     while !sqlx::query_scalar::<_, bool>(sql).fetch_one(pool).await.unwrap_or(false) {
-        assert!(begun.elapsed() < Duration::from_secs(60), "waited for a minute until {what}");
+        assert!(begun.elapsed() < Duration::from_mins(1), "waited for a minute until {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     begun.elapsed()
