@@ -1,6 +1,10 @@
 //! Tests of the house as a whole, which belong to no single crate.
 
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod floors;
 #[cfg(test)]
 mod ignored;

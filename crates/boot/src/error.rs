@@ -46,9 +46,31 @@ pub enum BootError {
     },
     /// `DATABASE_URL` cannot be read.
     #[error(
-        "DATABASE_URL is not an address of a PostgreSQL database: use postgres://user:password@host:port/name"
+        "DATABASE_URL is not an address of a PostgreSQL database: use postgres://user:password@host:port/name, \
+         or several of them with commas between"
     )]
     DatabaseUrl,
+    /// A pooler that lends connections by the transaction stands before the database.
+    #[error(
+        "DATABASE_URL leads through a pooler in transaction mode, where notifications are lost and answers \
+         can reach the wrong client: connect directly, or through the pooler in session mode"
+    )]
+    TransactionPooler,
+    /// One connection is to be had, two are not.
+    #[error(
+        "the database answers on one connection and not on two, for {secs} s: give a pooler before it a \
+         larger pool, or see why the server is slow"
+    )]
+    OneConnection {
+        /// How long was waited.
+        secs: f32,
+    },
+    /// Only servers in recovery answer.
+    #[error(
+        "the database is a standby, which cannot be written to: let DATABASE_URL name the primary, or the \
+         addresses of all servers with commas between"
+    )]
+    Standby,
     /// The database does not let us in.
     #[error("the database cannot be reached: {0}; check DATABASE_URL and that the server runs")]
     Database(#[source] sqlx::Error),

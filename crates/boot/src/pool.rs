@@ -2,6 +2,12 @@
 //!
 //! The limits are sent as connection options, so that no statement ever runs without them. sqlx itself
 //! sets no keepalive: a cut link would leave a session, and its locks, on the server for ever.
+//!
+//! A pool works on the primary of the servers it is told of, and moves when that moves ([`primary`]). What
+//! stands between, and would break LISTEN and prepared statements without a word, is refused ([`pooler`]).
+
+mod pooler;
+mod primary;
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
@@ -34,37 +40,70 @@ const LIVENESS: [(&str, &str); 5] = [
     ("client_connection_check_interval", "5s"),
 ];
 
+/// How long a connection may take to say that it lives, before it is given up for another one.
+const QUESTION: Duration = Duration::from_secs(3);
+
 /// Makes a pool for a database that answers; the name is what `pg_stat_activity` shows.
 pub async fn connect(
     database_url: &SecretString,
     settings: &DatabaseSettings,
     application_name: &str,
 ) -> Result<PgPool, BootError> {
-    let options: PgConnectOptions =
-        database_url.expose_secret().parse().map_err(|_| BootError::DatabaseUrl)?;
+    let options = PgPoolOptions::new().before_acquire(|conn, _| Box::pin(is_outside_a_transaction(conn)));
+    open(options, database_url, settings, application_name).await
+}
+
+/// Makes a pool whose connections are lent without a question, which spares a round trip each time.
+///
+/// For the queue's engine alone, which runs single statements under a timeout of its own: it leaves no
+/// transaction behind, and meets a dead connection by trying once more.
+pub async fn connect_for_engine(
+    database_url: &SecretString,
+    settings: &DatabaseSettings,
+    application_name: &str,
+) -> Result<PgPool, BootError> {
+    open(PgPoolOptions::new(), database_url, settings, application_name).await
+}
+
+async fn open(
+    options: PgPoolOptions,
+    database_url: &SecretString,
+    settings: &DatabaseSettings,
+    application_name: &str,
+) -> Result<PgPool, BootError> {
     let limits = [
         ("statement_timeout", settings.statement_timeout_ms),
         ("lock_timeout", settings.lock_timeout_ms),
         ("idle_in_transaction_session_timeout", settings.idle_in_transaction_timeout_ms),
     ];
-    let options = options
-        .application_name(application_name)
-        .options(limits.map(|(name, millis)| (name, format!("{millis}ms"))))
-        .options(LIVENESS)
-        // Our statements are short: compiling one takes longer than running it.
-        .options([("jit", "off")]);
+    let limited = |server: PgConnectOptions| {
+        server
+            .application_name(application_name)
+            .options(limits.map(|(name, millis)| (name, format!("{millis}ms"))))
+            .options(LIVENESS)
+            // Our statements are short: compiling one takes longer than running it.
+            .options([("jit", "off")])
+    };
+    let servers: Vec<PgConnectOptions> =
+        primary::servers(database_url.expose_secret())?.into_iter().map(limited).collect();
     let patience = Duration::from_millis(settings.acquire_timeout_ms.get());
-    // A pool would keep trying and then say only that it timed out; this connection tells the cause.
-    let first = tokio::time::timeout(patience, PgConnection::connect_with(&options)).await;
-    let first = first.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(BootError::Database)?;
-    first.close().await.map_err(BootError::Database)?;
-    Ok(PgPoolOptions::new()
+    // A pool would keep trying and then say only that it timed out; these connections tell the cause.
+    let (server, mut first) = primary::find(&servers, patience).await?;
+    pooler::refuse(&server, &mut first, patience).await?;
+    let pool = options
         .max_connections(settings.max_connections.get())
         .acquire_timeout(patience)
-        // Instead of the pool's own question whether the connection lives, which costs as much.
+        // Where a question is asked at all, it is not the pool's own, which costs as much and tells less.
         .test_before_acquire(false)
-        .before_acquire(|conn, _| Box::pin(is_outside_a_transaction(conn)))
-        .connect_lazy_with(options))
+        .after_connect(|conn, _| Box::pin(primary::must_be(conn)))
+        .after_release(|conn, _| Box::pin(answers(conn)))
+        .connect_lazy_with(server);
+    if servers.len() > 1 {
+        tokio::spawn(primary::follow(pool.clone(), servers, first));
+    } else {
+        first.close().await.map_err(BootError::Database)?;
+    }
+    Ok(pool)
 }
 
 /// Tells whether a connection that lay idle may be used; an error or a no has the pool take another.
@@ -74,13 +113,25 @@ pub async fn connect(
 /// next would see all statements succeed, and nothing of them be committed.
 async fn is_outside_a_transaction(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     // One message: a transaction that began with another one began at another time.
-    let asked = sqlx::raw_sql("select transaction_timestamp() = statement_timestamp()");
-    asked.fetch_one(conn).await?.try_get(0)
+    let asked = sqlx::raw_sql("select transaction_timestamp() = statement_timestamp()").fetch_one(conn);
+    // Over a link that was cut the answer never comes.
+    tokio::time::timeout(QUESTION, asked).await.map_err(|_| sqlx::Error::PoolTimedOut)??.try_get(0)
+}
+
+/// Makes sure that a connection which comes back still answers.
+///
+/// sqlx asks by itself, and for ever: on a link that was cut under a query, a request that ran out of time
+/// would keep its place in the pool until the kernel gives up, a quarter of an hour later.
+async fn answers(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    tokio::time::timeout(QUESTION, conn.ping()).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+    Ok(true)
 }
 
 #[cfg(test)]
 mod tests {
-    use greenroom_testkit::Database;
+    use std::time::Instant;
+
+    use greenroom_testkit::{Database, Link};
 
     use super::*;
     use crate::Config;
@@ -108,7 +159,8 @@ mod tests {
 
     #[tokio::test]
     async fn refuses_what_it_cannot_reach_without_showing_it() {
-        for url in ["hunter2", "postgres://me:hunter2@127.0.0.1:1/x"] {
+        let nowhere = "postgres://me:hunter2@127.0.0.1:1/x";
+        for url in ["", "hunter2", nowhere, &format!("{nowhere},{nowhere}"), &format!("{nowhere},hunter2")] {
             let error = connect(&url.into(), &settings(), "test").await.unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");
             assert!(error.contains("DATABASE_URL"), "{error}");
@@ -135,5 +187,27 @@ mod tests {
             .await
             .unwrap();
         assert!(kept);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_way_that_is_cut_is_left_for_another() {
+        let database = Database::new().await;
+        let ways = [Link::to(&database).await, Link::to(&database).await];
+        let urls = ways.iter().map(Link::url).collect::<Vec<_>>().join(",");
+        let config =
+            Config::load().unwrap().with([("database.acquire_timeout_ms", "2000".to_owned())]).unwrap();
+        let pool = connect(&urls.into(), &config.section("database").unwrap(), "test").await.unwrap();
+        let answers = async || sqlx::query("select 1").execute(&pool).await.is_ok();
+        assert!(answers().await);
+        // Whichever answered first has two connections at least: one watches, one was used.
+        let taken = usize::from(ways[1].opened() > ways[0].opened());
+        let other = ways[1 - taken].opened();
+        ways[taken].cut();
+        let cut = Instant::now();
+        while !answers().await {
+            assert!(cut.elapsed() < Duration::from_secs(20), "it still knocks at the closed door");
+        }
+        assert!(ways[1 - taken].opened() > other + 1);
+        pool.close().await;
     }
 }

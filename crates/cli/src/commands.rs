@@ -3,6 +3,7 @@
 mod access;
 mod bench;
 mod demo;
+mod doctor;
 mod follow;
 mod instant;
 mod jobs;
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     /// Makes, lists and revokes service tokens, by which programs call the API.
     #[command(subcommand)]
     Access(access::Command),
+    /// Looks for what is wrong with the database and the queue, and says what to do; exits 1 on a problem.
+    Doctor,
     /// Measures, and prints the tables of it.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -69,6 +72,7 @@ impl Command {
             Self::Up(args) => up::run(&args).await,
             Self::Demo(args) => demo::run(&args, terminal).await,
             Self::Bench(bench) => until_interrupted(bench::run(&bench, terminal)).await,
+            Self::Doctor => until_interrupted(doctor::run(terminal)).await,
             Self::Migrate => until_interrupted(migrate::run(terminal)).await,
             Self::Queues(command) => until_interrupted(queues::run(command, terminal)).await,
             Self::Why(args) => until_interrupted(why::run(&args, terminal)).await,

@@ -135,7 +135,8 @@ fn boot(error: &BootError) -> (Exit, &'static str) {
         BootError::MissingSecret(_) | BootError::Secret { .. } | BootError::DatabaseUrl => {
             (Exit::Precondition, "secret")
         }
-        BootError::Database(_) => (Exit::Precondition, "database"),
+        BootError::Database(_) | BootError::Standby => (Exit::Precondition, "database"),
+        BootError::TransactionPooler | BootError::OneConnection { .. } => (Exit::Precondition, "pooler"),
         BootError::Twice(_) | BootError::System(_) | BootError::Listen { .. } => (Exit::Failed, "failed"),
     }
 }
@@ -276,6 +277,8 @@ mod tests {
             (BootError::Setting("queue.batch".to_owned()).into(), 2, "setting"),
             (BootError::Database(timed_out()).into(), 5, "database"),
             (StartError::Boot(BootError::DatabaseUrl).into(), 5, "secret"),
+            (StartError::Boot(BootError::TransactionPooler).into(), 5, "pooler"),
+            (BootError::Standby.into(), 5, "database"),
             (SchemaError::NotMigrated { version: 1, secs: 0 }.into(), 5, "not_migrated"),
             (AccountsError::NoSuchOrganization.into(), 3, "not_found"),
             (AccountsError::NoSuchScope("all".to_owned()).into(), 2, "usage"),

@@ -6,6 +6,7 @@ use greenroom_boot::signals::Shutdown;
 use greenroom_boot::{Config, metrics};
 use greenroom_queue::{Queue, Scheduler};
 use greenroom_worker::{House, Served};
+use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +30,7 @@ impl Processes {
     pub(crate) fn start(
         config: &Config,
         queue: &Queue,
-        engine: &Queue,
+        engine: &PgPool,
         house: &House,
         listener: TcpListener,
         signals: &Shutdown,
@@ -38,10 +39,10 @@ impl Processes {
         let mut tasks = JoinSet::new();
         let (pool, draining) = (queue.pool().clone(), stop.clone());
         let probes = Probes::new(metrics::install()?, pool, draining, greenroom_postgres::has_schema);
-        probes.count(engine.pool());
+        probes.count(engine);
 
         let served = QUEUES.map(|queue| Served { queue: queue.to_owned(), slots: None });
-        let worker = greenroom_worker::worker(config, engine.clone(), house, &served, SLOTS)?;
+        let worker = greenroom_worker::worker(config, queue.clone(), engine.clone(), house, &served, SLOTS)?;
         greenroom_worker::watch_worker(&probes, config, &worker)?;
         let (gently, at_once) = (stop.clone(), signals.insisted.clone());
         tasks.spawn(async move {

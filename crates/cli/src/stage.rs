@@ -20,8 +20,8 @@ pub(crate) struct Stage {
     pub config: Config,
     pub pool: PgPool,
     pub queue: Queue,
-    /// The queue as the worker's engine sees it: over a pool of its own.
-    pub engine: Queue,
+    /// The pool of the worker's engine.
+    pub engine: PgPool,
     pub house: House,
     pub url: String,
     google: greenroom_sandbox::Google,
@@ -49,8 +49,7 @@ impl Stage {
         let pool = pool::connect(&SecretString::from(url.clone()), &config.section("database")?, "greenroom")
             .await?;
         greenroom_postgres::migrate(&pool.connect_options()).await?;
-        let engine =
-            Queue::new(greenroom_worker::engine_pool(&config, &url.clone().into(), "greenroom").await?);
+        let engine = greenroom_worker::engine_pool(&config, &url.clone().into(), "greenroom").await?;
         let vault = Vault::from_keys(generate_key().expose()).map_err(greenroom_worker::StartError::Key)?;
         let (id, secret) =
             (google.google.client_id.clone(), Secret::from(google.google.client_secret.clone()));

@@ -38,6 +38,8 @@ pub(crate) enum Data {
     /// In this folder, or inside the room where the server's account may not go there.
     Kept(PathBuf),
     Throwaway,
+    /// Throwaway, and a copy of the server in this room, which it follows.
+    Following(PathBuf),
 }
 
 /// A running PostgreSQL; it stays at least as long as this value lives.
@@ -65,8 +67,12 @@ impl Postgres {
         if !is_running {
             server.data = match &plan.data {
                 Data::Kept(folder) => kept_data(&server, folder)?,
-                Data::Throwaway => fresh_data(&server).await?,
+                Data::Throwaway | Data::Following(_) => fresh_data(&server).await?,
             };
+            if let Data::Following(primary) = &plan.data {
+                let binaries = Binaries::find(&server.account, None).await?;
+                server.copy(&binaries, primary).await?;
+            }
             boot_on(&server).await?;
         }
         let (watch, _) = open(&server.room, "supervisor.lock")?;
@@ -133,6 +139,14 @@ impl Postgres {
         let mut command = self.server.account.command(binaries.program("pg_ctl"));
         command.args(["stop", "-m", "immediate", "--silent", "-D"]).arg(&self.server.data);
         run(&mut command, "crashing PostgreSQL").await.map(drop)
+    }
+
+    /// Makes a primary of a standby, for tests of a failover.
+    pub async fn promote(&self) -> Result<(), Error> {
+        let binaries = Binaries::find(&self.server.account, self.server.written_by()).await?;
+        let mut command = self.server.account.command(binaries.program("pg_ctl"));
+        command.args(["promote", "--wait", "--silent", "-D"]).arg(&self.server.data);
+        run(&mut command, "promoting a standby").await.map(drop)
     }
 
     /// Starts the server again after a `crash`.
@@ -207,7 +221,7 @@ async fn supervise(server: &Server, watch: File, plan: &Plan) -> Result<(), Erro
     let binaries = Binaries::find(&server.account, server.written_by()).await?;
     let (mode, keep) = match plan.data {
         Data::Kept(_) => ("fast", "yes"),
-        Data::Throwaway => ("immediate", "no"),
+        Data::Throwaway | Data::Following(_) => ("immediate", "no"),
     };
     let mut command = server.account.command("sh");
     command.args(["-c", SUPERVISOR, "greenroom-postgres-supervisor"]);

@@ -4,7 +4,7 @@
 //! another machine. Who may start it and when it ends is decided elsewhere (`cluster`).
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -107,6 +107,14 @@ impl Server {
             }
         }
         Err(refused.unwrap_or(Error::NoAccount))
+    }
+
+    /// Fills the empty data folder with a copy of the server in another room, to follow it from there on.
+    pub(crate) async fn copy(&self, binaries: &Binaries, primary: &Path) -> Result<(), Error> {
+        let mut command = self.account.command(binaries.program("pg_basebackup"));
+        command.args(["--checkpoint=fast", "--write-recovery-conf", "-U", USER, "-p", "5432", "-h"]);
+        command.arg(primary).arg("-D").arg(&self.data);
+        run(&mut command, "copying a server (pg_basebackup)").await.map(drop)
     }
 
     /// Starts the server on data that exist, and returns when it answers.

@@ -26,14 +26,22 @@ impl Postgres {
 
     /// Starts a server that nobody else uses and that survives a `crash`, for tests of what survives.
     pub async fn alone() -> Result<Self, Error> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self::enter(Plan {
-            name: format!("alone-{}-{count}", std::process::id()),
-            data: Data::Throwaway,
-            durability: Durability::Crash,
-            linger: Duration::ZERO,
-        })
-        .await
+        Self::enter(alone(Data::Throwaway)).await
+    }
+
+    /// Starts a standby of this server, for tests of a failover; `promote` makes a primary of it.
+    pub async fn standby(&self) -> Result<Self, Error> {
+        Self::enter(alone(Data::Following(self.room().to_owned()))).await
+    }
+}
+
+fn alone(data: Data) -> Plan {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    Plan {
+        name: format!("alone-{}-{count}", std::process::id()),
+        data,
+        durability: Durability::Crash,
+        linger: Duration::ZERO,
     }
 }

@@ -19,6 +19,7 @@ mod collect;
 mod context;
 mod control;
 mod cron;
+pub mod doctor;
 mod driver;
 mod engine;
 mod enqueue;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use apalis::prelude::*;
 use apalis_core::worker::ext::parallelize::ParallelizeExt;
+use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -14,7 +15,7 @@ use crate::backend::{Handed, Handout};
 use crate::claim::timed;
 use crate::driver::{Channels, Driver, Stopping};
 use crate::engine::Engine;
-use crate::listen::listen;
+use crate::listen::{Pulse, listen};
 use crate::settle::Verdict;
 use crate::sweep::Sweeper;
 use crate::workers::Served;
@@ -46,6 +47,7 @@ pub struct Worker {
     jobs: Jobs,
     settings: Settings,
     served: Vec<Served>,
+    engine: PgPool,
     shutdown_timeout: Duration,
     heartbeat: Heartbeat,
 }
@@ -54,7 +56,15 @@ impl Worker {
     /// Makes a worker that knows these jobs and serves no queue yet.
     pub fn new(queue: Queue, jobs: Jobs, settings: Settings) -> Self {
         let (served, shutdown_timeout, heartbeat) = (Vec::new(), Duration::from_secs(25), Heartbeat::new());
-        Self { queue, jobs, settings, served, shutdown_timeout, heartbeat }
+        let engine = queue.pool().clone();
+        Self { queue, jobs, settings, served, engine, shutdown_timeout, heartbeat }
+    }
+
+    /// Has the engine work on a pool of its own, so that handlers at work never keep a lease from being
+    /// renewed. It makes single statements only and never begins a transaction.
+    pub fn engine(mut self, pool: PgPool) -> Self {
+        self.engine = pool;
+        self
     }
 
     /// Serves a queue with this many jobs at once.
@@ -86,8 +96,8 @@ impl Worker {
         let name =
             format!("{}-{id}", self.served.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join("+"));
         let limit = self.settings.statement_timeout();
-        self.jobs.register(self.queue.pool()).await.map_err(QueueError::from)?;
-        timed(self.queue.pool(), limit, async |conn: &mut sqlx::PgConnection| {
+        self.jobs.register(&self.engine).await.map_err(QueueError::from)?;
+        timed(&self.engine, limit, async |conn: &mut sqlx::PgConnection| {
             workers::started(conn, id, &name, &self.served).await
         })
         .await?;
@@ -95,13 +105,13 @@ impl Worker {
         let (handout, jobs) = mpsc::unbounded_channel();
         let (ack, acks) = mpsc::unbounded_channel();
         let (hear, heard) = mpsc::unbounded_channel();
-        let listener = tokio::spawn(listen(self.queue.pool().clone(), hear));
+        let listener = tokio::spawn(listen(self.engine.clone(), hear, Pulse::default()));
         let sweeping = CancellationToken::new();
         let sweeper =
-            tokio::spawn(Sweeper::new(self.queue.pool().clone(), id, &self.settings).run(sweeping.clone()));
+            tokio::spawn(Sweeper::new(self.engine.clone(), id, &self.settings).run(sweeping.clone()));
 
         let engine =
-            Engine { worker: id, pool: self.queue.pool().clone(), settings: Arc::new(self.settings.clone()) };
+            Engine { worker: id, pool: self.engine.clone(), settings: Arc::new(self.settings.clone()) };
         let driver = Driver::new(
             engine,
             self.jobs.clone(),
@@ -121,7 +131,7 @@ impl Worker {
         listener.abort();
         units.abort();
         self.queue.units().give_back(Duration::ZERO).await;
-        let gone = timed(self.queue.pool(), limit, async |conn: &mut sqlx::PgConnection| {
+        let gone = timed(&self.engine, limit, async |conn: &mut sqlx::PgConnection| {
             workers::stopped(conn, id).await
         });
         if let Err(error) = gone.await {

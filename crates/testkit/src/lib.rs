@@ -13,11 +13,15 @@
 //! with the value; that of a failed test is kept and named if `GREENROOM_KEEP_DB=1` is set.
 //! `GREENROOM_TEST_DATABASE_URL` names another server to work on; `DATABASE_URL` is never read.
 //!
+//! A [`Link`] is a way to a database that a test can cut.
+//!
 //! For tests only: what fails here panics.
 #![expect(clippy::unwrap_used, reason = "for tests only: a test without its database cannot go on")]
 
 mod database;
+mod link;
 mod server;
 mod template;
 
 pub use database::Database;
+pub use link::Link;

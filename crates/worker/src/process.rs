@@ -132,20 +132,21 @@ pub fn watch_scheduler(probes: &Probes, scheduler: &Scheduler) {
 /// Three ticks of a scheduler whose database takes as long as it may to answer each.
 const TICK_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Connections that a worker's engine has for itself: one listens, the others claim, settle, renew and sweep.
-const ENGINE_CONNECTIONS: NonZeroU32 = NonZeroU32::new(4).unwrap();
+/// Connections that a worker's engine has for itself, to claim, settle, renew and sweep; one more listens.
+const ENGINE_CONNECTIONS: NonZeroU32 = NonZeroU32::new(3).unwrap();
 
 /// Opens a pool for the engine alone, so that handlers at work never keep a lease from being renewed.
 pub async fn engine_pool(config: &Config, url: &SecretString, name: &str) -> Result<PgPool, StartError> {
     let settings: pool::DatabaseSettings = config.section("database")?;
     let settings = pool::DatabaseSettings { max_connections: ENGINE_CONNECTIONS, ..settings };
-    Ok(pool::connect(url, &settings, &format!("{name}-engine")).await?)
+    Ok(pool::connect_for_engine(url, &settings, &format!("{name}-engine")).await?)
 }
 
 /// Makes a worker for these queues, from the settings.
 pub fn worker(
     config: &Config,
     queue: Queue,
+    engine: PgPool,
     house: &House,
     served: &[Served],
     slots: u32,
@@ -154,6 +155,7 @@ pub fn worker(
     settings.validate().map_err(StartError::Setting)?;
     let own: Settings = config.section("worker")?;
     let worker = Worker::new(queue, jobs(Some(house)), settings)
+        .engine(engine)
         .shutdown_timeout(Duration::from_secs(own.shutdown_timeout_secs));
     Ok(served
         .iter()
@@ -174,7 +176,8 @@ pub async fn run_worker(name: &str, own_queues: &[&str], args: Args) -> Result<(
         args.queues
     };
     let engine = engine_pool(&config, &secrets::required("DATABASE_URL")?, name).await?;
-    let worker = worker(&config, Queue::new(engine.clone()), &house, &served, args.concurrency)?;
+    let queue = Queue::new(pool.clone());
+    let worker = worker(&config, queue, engine.clone(), &house, &served, args.concurrency)?;
     if let Some(probes) = &probes {
         probes.count(&engine);
         watch_worker(probes, &config, &worker)?;

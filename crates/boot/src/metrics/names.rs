@@ -37,6 +37,9 @@ names! {
     Counter "greenroom_jobs_enqueued_total" "Jobs that were enqueued and committed by this process; not those of plain SQL.";
     Counter "greenroom_jobs_finished_total" "Attempts that ended, by what became of the job.";
     Counter "greenroom_jobs_rescued_total" "Jobs whose worker died or lost its lease, put back by the sweeper.";
+    Counter "greenroom_jobs_pruned_total" "Finished jobs that retention has deleted.";
+    Counter "greenroom_breakers_opened_total" "Times a breaker was opened by a job of this process.";
+    Counter "greenroom_schedule_misfires_total" "Times a tick came over a minute late.";
     Histogram "greenroom_job_duration_seconds" "Seconds that an attempt ran.";
     Histogram "greenroom_job_wait_seconds" "Seconds from the instant a job was to run until a worker took it.";
     Gauge "greenroom_leader" "1 where this process leads the role, 0 where it is a candidate.";

@@ -58,7 +58,7 @@ pub(crate) async fn run(args: &Args) -> Result<(), CliError> {
     };
     let api: greenroom_api::Settings = config.section("api")?;
     let listener = TcpListener::bind(api.address(std::env::var("PORT").ok().as_deref())?).await?;
-    let engine = Queue::new(greenroom_worker::engine_pool(&config, &url, "greenroom-up").await?);
+    let engine = greenroom_worker::engine_pool(&config, &url, "greenroom-up").await?;
     let queue = Queue::new(pool.clone());
     let mut processes = Processes::start(&config, &queue, &engine, &house, listener, &signals)?;
     announce(&processes, sandbox.as_ref().map(|sandbox| sandbox.base_url.as_str()), &source);

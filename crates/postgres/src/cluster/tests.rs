@@ -177,6 +177,24 @@ async fn a_server_of_its_own_survives_a_crash_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_standby_follows_and_takes_over() {
+    let primary = Postgres::alone().await.unwrap();
+    let standby = primary.standby().await.unwrap();
+    assert_eq!(one(&standby, "select pg_is_in_recovery()::text").await, "true");
+    primary.create_database("followed").await.unwrap();
+    let since = Instant::now();
+    while standby.options("followed").connect().await.is_err() {
+        assert!(since.elapsed() < Duration::from_secs(30), "it does not follow");
+        sleep(Duration::from_millis(50)).await;
+    }
+    primary.crash().await.unwrap();
+    standby.promote().await.unwrap();
+    assert_eq!(one(&standby, "select pg_is_in_recovery()::text").await, "false");
+    primary.stop().await.unwrap();
+    standby.stop().await.unwrap();
+}
+
+#[tokio::test]
 #[ignore = "a part of the test of fetching, run by it in a process of its own"]
 async fn be_a_server_of_its_own() {
     if let Ok(major) = std::env::var("GREENROOM_MAJOR_TO_BE") {

@@ -201,9 +201,10 @@ pub(super) struct AtWork {
 }
 
 impl AtWork {
-    pub(super) fn start(queue: Queue, settings: Settings, seen: &Arc<Seen>) -> Self {
+    pub(super) fn start(queue: Queue, engine: PgPool, settings: Settings, seen: &Arc<Seen>) -> Self {
         let stop = CancellationToken::new();
-        let worker = Worker::new(queue, Jobs::new().with::<Seq>(Some(seen)), settings).serve(QUEUE, SLOTS);
+        let jobs = Jobs::new().with::<Seq>(Some(seen));
+        let worker = Worker::new(queue, jobs, settings).engine(engine).serve(QUEUE, SLOTS);
         Self { stop: stop.clone(), task: tokio::spawn(worker.run(stop, CancellationToken::new())) }
     }
 
@@ -214,18 +215,18 @@ impl AtWork {
     }
 }
 
-async fn worker(terminal: &Terminal, seen: &Arc<Seen>) -> Result<AtWork, CliError> {
+async fn worker(terminal: &Terminal, queue: Queue, seen: &Arc<Seen>) -> Result<AtWork, CliError> {
     let config = Config::load()?;
     let url = terminal.secret("DATABASE_URL")?;
     let engine = greenroom_worker::engine_pool(&config, &url, "greenroom-bench").await?;
     let settings: Settings = config.section("queue")?;
-    Ok(AtWork::start(Queue::new(engine), settings, seen))
+    Ok(AtWork::start(queue, engine, settings, seen))
 }
 
 async fn drain(terminal: &Terminal, n: u64) -> Result<serde_json::Value, CliError> {
     let pool = terminal.database().await?;
     let seen = Arc::new(Seen::new(n, 0));
-    let worker = worker(terminal, &seen).await?;
+    let worker = worker(terminal, Queue::new(pool.clone()), &seen).await?;
     let begun = Instant::now();
     let timed_out = tokio::time::timeout(patience(), seen.until_enough()).await.is_err();
     let secs = begun.elapsed().as_secs_f64();
@@ -247,7 +248,7 @@ async fn drain(terminal: &Terminal, n: u64) -> Result<serde_json::Value, CliErro
 async fn latency(terminal: &Terminal, count: u64, every: Duration) -> Result<serde_json::Value, CliError> {
     let queue = Queue::new(terminal.database().await?);
     let seen = Arc::new(Seen::new(count, usize::try_from(count).unwrap_or(usize::MAX)));
-    let worker = worker(terminal, &seen).await?;
+    let worker = worker(terminal, queue.clone(), &seen).await?;
     // Not a part of what is measured: connecting, and the worker's first look.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let begun = Instant::now();

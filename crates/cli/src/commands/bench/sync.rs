@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::stream::{self, TryStreamExt as _};
-use greenroom_queue::Job as _;
+use greenroom_queue::{Job as _, Limits};
 use greenroom_sandbox::{Bucket, Ready, Stats};
 use greenroom_worker::Served;
 use greenroom_youtube::SyncChannel;
@@ -75,7 +75,19 @@ async fn sync(args: &SyncArgs, progress: &ProgressBar) -> Result<Vec<Measured>, 
 
     let stop = CancellationToken::new();
     let served = [Served { queue: SyncChannel::POLICY.queue.to_owned(), slots: Some(1) }];
-    let worker = greenroom_worker::worker(&stage.config, stage.engine.clone(), &stage.house, &served, 1)?;
+    let worker = greenroom_worker::worker(
+        &stage.config,
+        stage.queue.clone(),
+        stage.engine.clone(),
+        &stage.house,
+        &served,
+        1,
+    )?;
+    // However large the channel is, its quota is no limit here.
+    let limits = Limits { units: Some(u32::MAX), ..Limits::default() };
+    greenroom_worker::jobs(None).register(&stage.pool).await?;
+    greenroom_queue::set_limits(&mut *stage.pool.acquire().await?, greenroom_youtube::POOL.name, &limits)
+        .await?;
     let worker = tokio::spawn(worker.run(stop.clone(), CancellationToken::new()));
     let mut measured = Vec::new();
     for what in ["first sync", "the same again, unchanged"] {
