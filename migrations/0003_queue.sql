@@ -28,16 +28,21 @@ create function greenroom.job_rank(run_at timestamptz, priority smallint) return
 -- A lane's id is computed and not looked up, so that an enqueue touches no row but its own: a long
 -- business transaction that enqueues can then never hold up a lane. Jobs that draw on different pools
 -- are in different lanes: so a pool that admits nothing holds up its own lanes and no others.
+--
+-- Stripes have negative ids: they have no cap, so nobody counts what they run, and the index for
+-- counting leaves them out.
 create function greenroom.lane_id(queue text, pool text, key text) returns bigint
     language sql immutable parallel safe
-    return hashtextextended(queue || chr(31) || pool || chr(31) || key, 0);
+    return case when starts_with(key, '#')
+                then hashtextextended(queue || chr(31) || pool || chr(31) || key, 0) | (-9223372036854775808)
+                else hashtextextended(queue || chr(31) || pool || chr(31) || key, 0) & 9223372036854775807 end;
 
 -- Which lane of its queue a job belongs to: the value of its kind's lane field, or one of a few
 -- stripes, picked by the id's random end.
 create function greenroom.lane_key(lane_field text, payload jsonb, id uuid) returns text
     language sql immutable parallel safe
     return coalesce(lane_field || ':' || (payload ->> lane_field),
-                    'stripe:' || get_byte(uuid_send(id), 15) % 8);
+                    '#' || get_byte(uuid_send(id), 15) % 8);
 
 create table public.background_jobs (
     id uuid primary key default greenroom.uuid_v7(),
@@ -119,8 +124,8 @@ create index background_jobs_held on public.background_jobs (held, job_type, id)
     where status = 'pending' and held is not null;
 -- A batch is over when it has no open job; how it went is counted from its finished ones.
 create index background_jobs_batch on public.background_jobs (batch, status) where batch is not null;
--- A capped lane counts what it runs.
-create index background_jobs_running on public.background_jobs (lane) where status = 'running';
+-- A lane that has a cap counts what it runs.
+create index background_jobs_running on public.background_jobs (lane) where status = 'running' and lane > 0;
 -- So does a capped pool.
 create index background_jobs_in_pool on public.background_jobs (pool) where status = 'running' and pool <> '';
 -- The sweeper rescues what nobody renews.
@@ -176,6 +181,8 @@ create table greenroom.lanes (
     open_until timestamptz,
     open_reason text,
     constraint lane_cap_is_positive check (cap > 0),
+    constraint stripe_has_no_cap check (cap is null or id > 0),
+    constraint stripe_has_no_breaker check (open_until is null or id > 0),
     constraint weight_is_positive check (weight > 0),
     constraint paused_is_asleep check (not (paused and awake))
 ) with (fillfactor = 50);
@@ -348,7 +355,10 @@ create function greenroom.wake(
     p_lanes bigint[], p_queues text[], p_pools text[], p_keys text[], p_caps integer[], p_ranks bigint[]) returns void
     language sql as $$
     insert into greenroom.lanes as l (id, queue, pool, key, cap, head, vtime, awake)
-    select g.id, g.queue, g.pool, min(g.key), min(g.cap), min(g.rank),
+    select g.id, g.queue, g.pool, min(g.key),
+           -- A job whose payload lacks its kind's lane field is in a stripe.
+           case when g.id > 0 then min(g.cap) end,
+           min(g.rank),
            -- A lane that was away does not come back with a claim to all it missed.
            coalesce((select a.vtime from greenroom.lanes a
                       where a.queue = g.queue and a.pool = g.pool and a.awake order by a.vtime, a.id limit 1), 0),
@@ -409,7 +419,14 @@ create function greenroom.claim(
     returns table (id uuid, kind text, lane bigint, user_id uuid, payload jsonb, attempt smallint,
                    max_attempts smallint, checkpoint jsonb, cancel_requested boolean, trace text,
                    probes text, floor double precision, waited_secs double precision)
-    language plpgsql as $$
+    language plpgsql
+    -- One plan, made once, that walks the indexes made for it, whatever the statistics of the moment say:
+    -- they change from nothing to a million within minutes, and planning costs more than running.
+    set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off
+    set enable_hashjoin = off
+    set enable_mergejoin = off
+    as $$
 #variable_conflict use_column
 declare
     wanted integer := p_slots;
@@ -455,7 +472,7 @@ begin
                     else least(share.quantum, greatest(0, limits.cap - (
                         select count(*)::integer
                           from (select from public.background_jobs r
-                                 where r.lane = l.id and r.status = 'running' limit limits.cap) running)))
+                                 where r.lane = l.id and r.lane > 0 and r.status = 'running' limit limits.cap) running)))
                end as free
           from unnest(locked) with ordinality as o (id, position)
           join greenroom.lanes l on l.id = o.id

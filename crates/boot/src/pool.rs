@@ -40,6 +40,16 @@ const LIVENESS: [(&str, &str); 5] = [
     ("client_connection_check_interval", "5s"),
 ];
 
+/// The engine's statements are each written for an index. One plan is made of each, once, which walks it,
+/// whatever the statistics of the moment say: its tables go from nothing to a million rows in minutes, and
+/// planning a statement costs more than running it.
+const ENGINE_PLANS: [(&str, &str); 4] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
+
 /// How long a connection may take to say that it lives, before it is given up for another one.
 const QUESTION: Duration = Duration::from_secs(3);
 
@@ -50,7 +60,7 @@ pub async fn connect(
     application_name: &str,
 ) -> Result<PgPool, BootError> {
     let options = PgPoolOptions::new().before_acquire(|conn, _| Box::pin(is_outside_a_transaction(conn)));
-    open(options, database_url, settings, application_name).await
+    open(options, &[], database_url, settings, application_name).await
 }
 
 /// Makes a pool whose connections are lent without a question, which spares a round trip each time.
@@ -62,11 +72,12 @@ pub async fn connect_for_engine(
     settings: &DatabaseSettings,
     application_name: &str,
 ) -> Result<PgPool, BootError> {
-    open(PgPoolOptions::new(), database_url, settings, application_name).await
+    open(PgPoolOptions::new(), &ENGINE_PLANS, database_url, settings, application_name).await
 }
 
 async fn open(
     options: PgPoolOptions,
+    plans: &'static [(&'static str, &'static str)],
     database_url: &SecretString,
     settings: &DatabaseSettings,
     application_name: &str,
@@ -83,6 +94,7 @@ async fn open(
             .options(LIVENESS)
             // Our statements are short: compiling one takes longer than running it.
             .options([("jit", "off")])
+            .options(plans.iter().copied())
     };
     let servers: Vec<PgConnectOptions> =
         primary::servers(database_url.expose_secret())?.into_iter().map(limited).collect();

@@ -178,7 +178,7 @@ fn queue(error: &QueueError) -> (Exit, &'static str) {
         QueueError::NotFound(_) | QueueError::NoSuch { .. } | QueueError::NoSchedule(_) => {
             (Exit::NotFound, "not_found")
         }
-        QueueError::NoWindow(_) => (Exit::Usage, "usage"),
+        QueueError::NoWindow(_) | QueueError::StripeHasNoCap(_) => (Exit::Usage, "usage"),
         QueueError::NotDeclared(_) => (Exit::Conflict, "not_declared"),
         QueueError::Cron(_) => (Exit::Usage, "cron"),
         QueueError::WrongState { .. } => (Exit::Conflict, "wrong_state"),

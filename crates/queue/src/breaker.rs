@@ -227,7 +227,7 @@ pub(crate) async fn half_open(conn: &mut PgConnection, batch: i64) -> Result<Vec
             select id from greenroom.lanes
              where open_until <= greenroom.now() and not awake and not paused
                -- One whose probe is under way sleeps until that has ended.
-               and not exists (select from background_jobs r where r.lane = lanes.id and r.status = 'running')
+               and not exists (select from background_jobs r where r.lane = lanes.id and r.lane > 0 and r.status = 'running')
              order by open_until limit $1 for no key update skip locked
         ), woken as (
             update greenroom.lanes l set awake = true from over where l.id = over.id returning l.queue

@@ -40,11 +40,12 @@ pub(crate) struct Claimed {
 }
 
 impl Claimed {
-    /// Returns the breaker that a failure of this scope trips.
-    pub(crate) fn breaker(&self, scope: Scope) -> Breaker {
+    /// Returns the breaker that a failure of this scope trips. A stripe has none, since its jobs have
+    /// nothing in common.
+    pub(crate) fn breaker(&self, scope: Scope) -> Option<Breaker> {
         match scope {
-            Scope::Pool if !self.pool.is_empty() => Breaker::Pool(self.pool.clone()),
-            Scope::Pool | Scope::Lane => Breaker::Lane(self.lane),
+            Scope::Pool if !self.pool.is_empty() => Some(Breaker::Pool(self.pool.clone())),
+            Scope::Pool | Scope::Lane => (self.lane > 0).then_some(Breaker::Lane(self.lane)),
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::listen::Heard;
 use crate::settle::{Settlement, Verdict};
 use crate::tell::tell;
 use crate::workers::Served;
-use crate::{Heartbeat, Jobs};
+use crate::{Heartbeat, Jobs, Scope};
 
 /// How soon a claim that a wake promised, but that came back empty, is tried once more: another
 /// claimer may have held the lanes.
@@ -268,7 +268,7 @@ impl Driver {
     fn absolve(&mut self, job: &Claimed, in_transaction: bool) {
         let mut healed: Vec<Breaker> = job.probes.clone().into_iter().filter(|_| in_transaction).collect();
         if !self.suspects.is_empty() {
-            for breaker in [Breaker::Lane(job.lane), Breaker::Pool(job.pool.clone())] {
+            for breaker in [Scope::Lane, Scope::Pool].into_iter().filter_map(|scope| job.breaker(scope)) {
                 healed.extend(self.suspects.take(&breaker));
             }
         }

@@ -87,6 +87,9 @@ pub enum QueueError {
         /// When there are some again.
         until: DateTime<Utc>,
     },
+    /// Jobs without a lane of their own are spread over stripes, which only share the load.
+    #[error("{0} is a stripe of jobs without a lane of their own and has no cap: set that of their pool")]
+    StripeHasNoCap(String),
     /// A budget needs windows.
     #[error("the pool {0:?} has no window for its units: say when windows end, as a cron expression")]
     NoWindow(String),

@@ -117,6 +117,7 @@ impl Policy {
     /// Runs at most `cap` jobs at a time whose payloads agree in `field`, which must be text.
     pub const fn lane(mut self, field: &'static str, cap: u16) -> Self {
         assert!(cap > 0, "a lane that runs nothing blocks for ever");
+        assert!(!field.is_empty() && field.as_bytes()[0] != b'#', "a lane's field is a field of the payload");
         self.lane = Lane::Keyed { field, cap };
         self
     }
@@ -179,7 +180,8 @@ pub enum Lane {
     },
 }
 
-/// How much of the outside a failure is about; a kind without a pool has its lane only.
+/// How much of the outside a failure is about. A kind without a pool has its lane only, and one without
+/// either has no breaker: its job just waits for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// What the jobs of this lane talk to, such as one account.

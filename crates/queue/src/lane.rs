@@ -84,6 +84,9 @@ pub async fn set_lane(
     cap: Option<u32>,
     weight: Option<f32>,
 ) -> Result<(), QueueError> {
+    if cap.is_some() && key.starts_with('#') {
+        return Err(QueueError::StripeHasNoCap(key.to_owned()));
+    }
     sqlx::query!(
         r#"
         insert into greenroom.lanes as l (id, queue, pool, key, cap, weight, overridden)

@@ -257,12 +257,14 @@ async fn run<J: Job>(claimed: &Claimed, state: &J::State, ctx: &Context) -> Verd
         }
         Err(Stop { class: Class::RetryAfter(after), reason }) => Verdict::Retry { error: reason, after },
         Err(Stop { class: Class::SnoozeUntil(until), reason }) => Verdict::Snoozed { until, reason },
-        Err(Stop { class: Class::Trip { scope, until }, reason }) => Verdict::Tripped {
-            breaker: claimed.breaker(scope),
-            until,
-            error: reason,
-            after: wait(&J::POLICY, claimed.attempt),
-        },
+        Err(Stop { class: Class::Trip { scope, until }, reason }) => {
+            let after = wait(&J::POLICY, claimed.attempt);
+            match (claimed.breaker(scope), until) {
+                (Some(breaker), until) => Verdict::Tripped { breaker, until, error: reason, after },
+                (None, Some(until)) => Verdict::Snoozed { until, reason },
+                (None, None) => Verdict::Retry { error: reason, after },
+            }
+        }
         Err(Stop { class: Class::Cancel, reason }) => Verdict::Discarded { reason },
         Err(Stop { class: Class::Release, reason }) => Verdict::Released { after: None, reason },
     }

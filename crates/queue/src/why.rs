@@ -272,7 +272,7 @@ async fn held_up_by_its_lane(conn: &mut PgConnection, at: &Position) -> Result<V
     }
     if let Some(cap) = lane.cap {
         let running = sqlx::query_scalar!(
-            r#"select id as "id: JobId" from background_jobs where lane = $1 and status = 'running' limit $2"#,
+            r#"select id as "id: JobId" from background_jobs where lane = $1 and lane > 0 and status = 'running' limit $2"#,
             at.lane,
             i64::from(cap),
         )

@@ -42,11 +42,23 @@ pub(super) struct Turns {
 ///
 /// A job that waits for a later time is made to run now; one that runs or is completed is refused.
 pub async fn retry(pool: &PgPool, job: JobId) -> Result<(), QueueError> {
-    let told = timed(pool, STATEMENT_LIMIT, async |conn: &mut PgConnection| {
-        retry_these(conn, &[Status::Failed, Status::Pending], &[job.0], None).await
-    })
-    .await?;
-    match told.first() {
+    let once = async || {
+        timed(pool, STATEMENT_LIMIT, async |conn: &mut PgConnection| {
+            retry_these(conn, &[Status::Failed, Status::Pending], &[job.0], None).await
+        })
+        .await
+    };
+    let mut told = once().await;
+    // Its key can be taken between the look for a holder and the update; the next look finds by whom.
+    for _ in 0..10 {
+        match &told {
+            Err(QueueError::Database(sqlx::Error::Database(refused))) if refused.is_unique_violation() => {
+                told = once().await;
+            }
+            _ => break,
+        }
+    }
+    match told?.first() {
         Some(Retried { holder: None }) => Ok(()),
         Some(Retried { holder: Some(holder) }) => Err(QueueError::KeyHeld { job, holder: JobId(*holder) }),
         None => {

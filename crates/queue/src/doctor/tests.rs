@@ -34,7 +34,7 @@ fn complains(found: &BTreeMap<&'static str, Finding>, check: &str, health: Healt
 /// A job as plain SQL enqueues it, of a queue and kind that nobody has declared.
 const JOBS: &str = "insert into background_jobs (job_type, queue, run_at, rank, lane, max_attempts)
      select 'step', 'steps', greenroom.now(), greenroom.job_rank(greenroom.now(), 5::smallint),
-            greenroom.lane_id('steps', '', 'stripe:' || n % 8), 3";
+            greenroom.lane_id('steps', '', '#' || n % 8), 3";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_house_lacks_only_its_workers() {

@@ -95,7 +95,7 @@ pub(super) async fn unknown_kinds(conn: &mut PgConnection) -> Result<Finding, sq
         select job_type || ' (' || count(*) || ')' as "kind!"
           from background_jobs
          where status = 'pending' and rank is not null
-           and lane in (select greenroom.lane_id('unassigned', '', 'stripe:' || n) from generate_series(0, 7) n)
+           and lane = any (array(select greenroom.lane_id('unassigned', '', '#' || n) from generate_series(0, 7) n))
          group by job_type order by count(*) desc
         "#
     )

@@ -287,6 +287,8 @@ impl<'a> World<'a> {
         let (id, row) = (*id, row.clone());
         let holder = self.rows.iter().find(|(_, other)| other.key == row.key && other.is_open());
         let holder = holder.map(|(id, _)| *id);
+        // What is due is ready then, and what is ready keeps its place.
+        sweep(self.house.db.pool(), &Settings::default()).await.unwrap();
         let answer = retry(self.house.db.pool(), id).await;
         match (&row.state, holder) {
             (State::Runs | State::Completed, _) => {
@@ -304,7 +306,9 @@ impl<'a> World<'a> {
                 if *failed != State::Waits {
                     self.crashes.remove(&id);
                 }
-                self.rows.insert(id, Row { state: State::Waits, attempt, run_at: self.now, ..row });
+                let is_ready = *failed == State::Waits && row.run_at <= self.now;
+                let run_at = if is_ready { row.run_at } else { self.now };
+                self.rows.insert(id, Row { state: State::Waits, attempt, run_at, ..row });
             }
         }
     }

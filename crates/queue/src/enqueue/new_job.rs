@@ -166,7 +166,7 @@ fn key_of(kind: &str, key: &str) -> String {
 
 /// Picks a stripe by an id's random bits, as the insert trigger does.
 fn stripe(id: Uuid) -> String {
-    format!("stripe:{}", id.as_bytes()[15] % STRIPES)
+    format!("#{}", id.as_bytes()[15] % STRIPES)
 }
 
 /// Tells whether a text or a key anywhere in the value holds a NUL.

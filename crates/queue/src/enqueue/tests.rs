@@ -82,7 +82,13 @@ impl House {
     }
 
     async fn begin(&self) -> Claimed {
-        self.claim(1, Duration::from_mins(1)).await.remove(0)
+        // A waker may hold the lane for a moment.
+        loop {
+            if let Some(job) = self.claim(1, Duration::from_mins(1)).await.pop() {
+                return job;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     async fn finish_one(&self) {

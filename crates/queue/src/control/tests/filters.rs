@@ -152,7 +152,7 @@ async fn each_condition_meets_its_index() {
         (Filter { users: Some(users.into_iter().map(UserId).collect()), ..none() }, "background_jobs_user"),
         (Filter { failure: Some(Failure::Exhausted), ..none() }, "background_jobs_failed"),
         (Filter { fingerprint: Some(Fingerprint(3)), ..none() }, "background_jobs_failed_alike"),
-        (Filter { status: Some(Status::Running), ..none() }, "background_jobs_running"),
+        (Filter { status: Some(Status::Running), ..none() }, "background_jobs_lease"),
         (
             Filter { status: Some(Status::Pending), kind: Some("z".to_owned()), ..none() },
             "background_jobs_due",
