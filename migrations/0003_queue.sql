@@ -465,62 +465,66 @@ begin
     end if;
     select coalesce(array_agg(k.kind), '{}') into paused_kinds from greenroom.kinds k where k.paused;
 
-    return query
-    with open_lanes as materialized (
-        select l.id, l.weight, l.head, limits.cap, l.open_until is not null as half_open, share.quantum,
-               case when limits.cap is null then share.quantum   -- a lane without a cap is not counted
-                    else least(share.quantum, greatest(0, limits.cap - (
-                        select count(*)::integer
-                          from (select from public.background_jobs r
-                                 where r.lane = l.id and r.lane > 0 and r.status = 'running' limit limits.cap) running)))
-               end as free
-          from unnest(locked) with ordinality as o (id, position)
-          join greenroom.lanes l on l.id = o.id
-         cross join lateral (
-               select wanted / cardinality(locked)
-                    + (o.position <= wanted % cardinality(locked))::integer as quantum) share
-         cross join lateral (
-               select case when l.open_until is null then l.cap else 1 end as cap) limits
-    ), pick as materialized (
-        select o.id as lane, o.half_open, j.id, j.rank, j.job_type = any (paused_kinds) as set_aside
-          from open_lanes o
-         cross join lateral (
-               select b.id, b.rank, b.job_type
-                 from public.background_jobs b
-                where b.lane = o.id and b.status = 'pending' and b.rank >= o.head   -- the floor of the scan
-                order by b.rank
-                limit o.free
-                  for update skip locked) j
-    ), taken as (
-        select lane, count(*)::integer as n, count(*) filter (where not set_aside)::integer as runs, max(rank) as top
-          from pick group by lane
-    ), moved as (
-        update greenroom.lanes l   -- by key, never by the ctid the lock returned
-           set vtime = l.vtime + coalesce(t.runs, 0) / l.weight,
-               head = coalesce(t.top, l.head),
-               -- Awake while it gave its whole share and may give more.
-               awake = o.free = o.quantum and coalesce(t.n, 0) = o.quantum
-                       and (o.cap is null or o.cap > coalesce(t.runs, 0))
-          from open_lanes o
-          left join taken t on t.lane = o.id
-         where l.id = o.id
-    ), parked as (
+    -- Jobs of paused kinds are set aside; those behind them do not wait for the next claim.
+    for round in 1..20 loop
+        return query
+        with open_lanes as materialized (
+            select l.id, l.weight, l.head, limits.cap, l.open_until is not null as half_open, share.quantum,
+                   case when limits.cap is null then share.quantum   -- a lane without a cap is not counted
+                        else least(share.quantum, greatest(0, limits.cap - (
+                            select count(*)::integer
+                              from (select from public.background_jobs r
+                                     where r.lane = l.id and r.lane > 0 and r.status = 'running' limit limits.cap) running)))
+                   end as free
+              from unnest(locked) with ordinality as o (id, position)
+              join greenroom.lanes l on l.id = o.id
+             cross join lateral (
+                   select wanted / cardinality(locked)
+                        + (o.position <= wanted % cardinality(locked))::integer as quantum) share
+             cross join lateral (
+                   select case when l.open_until is null then l.cap else 1 end as cap) limits
+        ), pick as materialized (
+            select o.id as lane, o.half_open, j.id, j.rank, j.job_type = any (paused_kinds) as set_aside
+              from open_lanes o
+             cross join lateral (
+                   select b.id, b.rank, b.job_type
+                     from public.background_jobs b
+                    where b.lane = o.id and b.status = 'pending' and b.rank >= o.head   -- the floor of the scan
+                    order by b.rank
+                    limit o.free
+                      for update skip locked) j
+        ), taken as (
+            select lane, count(*)::integer as n, count(*) filter (where not set_aside)::integer as runs, max(rank) as top
+              from pick group by lane
+        ), moved as (
+            update greenroom.lanes l   -- by key, never by the ctid the lock returned
+               set vtime = l.vtime + coalesce(t.runs, 0) / l.weight,
+                   head = coalesce(t.top, l.head),
+                   -- Awake while it gave its whole share and may give more.
+                   awake = o.free = o.quantum and coalesce(t.n, 0) = o.quantum
+                           and (o.cap is null or o.cap > coalesce(t.runs, 0))
+              from open_lanes o
+              left join taken t on t.lane = o.id
+             where l.id = o.id
+        ), parked as (
+            update public.background_jobs b
+               set rank = null, held = 'kind', updated_at = greenroom.now()
+              from pick p
+             where b.id = p.id and p.set_aside
+        ), probed as (
+            update greenroom.pools set probe_until = greenroom.now() + p_lease
+             where probing and name = p_pool and exists (select from pick where not set_aside)
+        )
         update public.background_jobs b
-           set rank = null, held = 'kind', updated_at = greenroom.now()
+           set status = 'running', attempt = b.attempt + 1, worker_id = p_worker,
+               lease_token = p_token, leased_until = greenroom.now() + p_lease,
+               started_at = greenroom.now(), updated_at = greenroom.now()
           from pick p
-         where b.id = p.id and p.set_aside
-    ), probed as (
-        update greenroom.pools set probe_until = greenroom.now() + p_lease
-         where probing and name = p_pool and exists (select from pick where not set_aside)
-    )
-    update public.background_jobs b
-       set status = 'running', attempt = b.attempt + 1, worker_id = p_worker,
-           lease_token = p_token, leased_until = greenroom.now() + p_lease,
-           started_at = greenroom.now(), updated_at = greenroom.now()
-      from pick p
-     where b.id = p.id and not p.set_aside
-    returning b.id, b.job_type, b.lane, b.user_id, b.payload, b.attempt, b.max_attempts, b.checkpoint,
-              b.cancel_requested_at is not null, b.trace,
-              case when probing then 'pool' when p.half_open then 'lane' end, lowest,
-              date_part('epoch', greenroom.now() - b.run_at);
+         where b.id = p.id and not p.set_aside
+        returning b.id, b.job_type, b.lane, b.user_id, b.payload, b.attempt, b.max_attempts, b.checkpoint,
+                  b.cancel_requested_at is not null, b.trace,
+                  case when probing then 'pool' when p.half_open then 'lane' end, lowest,
+                  date_part('epoch', greenroom.now() - b.run_at);
+        exit when found or paused_kinds = '{}';
+    end loop;
 end $$;
