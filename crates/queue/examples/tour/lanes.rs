@@ -1,6 +1,6 @@
 //! Lanes: jobs of one account run one at a time, and no account waits for the backlog of another.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use greenroom_queue::testing::drain;
 use greenroom_queue::{Context, Done, Job, Jobs, NewJob, Policy, Queue, Stop, enqueue, set_lane};
@@ -20,12 +20,25 @@ impl Job for Import {
     const KIND: &'static str = "example.import";
     /// Jobs whose payloads agree in `account` share a lane, which runs one of them at a time.
     const POLICY: Policy = Policy::on("imports").lane("account", 1);
-    type State = Notes;
+    type State = Turns;
     type Report = ();
 
-    async fn run(self, notes: &Notes, _: &Context) -> Result<Done<()>, Stop> {
-        notes.say(format!("{} {}", self.account, self.file));
+    async fn run(self, turns: &Turns, _: &Context) -> Result<Done<()>, Stop> {
+        turns.0.lock().unwrap_or_else(PoisonError::into_inner).push(self.account);
         Ok(().into())
+    }
+}
+
+/// Whose files were imported, in their order.
+#[derive(Default)]
+struct Turns(Mutex<Vec<String>>);
+
+impl Turns {
+    /// Says whose the first so many were, and begins anew.
+    fn first(&self, n: usize) -> String {
+        let turns = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let small = turns.iter().take(n).filter(|account| *account == "small").count();
+        format!("of {} files the first {n}: {} of big, {small} of small", turns.len(), n - small)
     }
 }
 
@@ -41,15 +54,18 @@ async fn fill(queue: &Queue) -> Outcome {
 
 pub(crate) async fn run(db: &Database, notes: &Arc<Notes>) -> Outcome {
     let queue = Queue::new(db.pool().clone());
-    let jobs = Jobs::new().with::<Import>(Some(notes));
+    let turns = Arc::new(Turns::default());
+    let jobs = Jobs::new().with::<Import>(Some(&turns));
 
-    notes.say("Six files of big came first, and small still takes its turns:");
+    // All files of big came first, and small still has every second turn.
     fill(&queue).await?;
     drain(&queue, &jobs).await?;
+    notes.say(turns.first(4));
 
-    notes.say("With twice the weight, big has two turns to one of small:");
+    // With twice the weight, big has two turns to one of small.
     set_lane(&mut *db.pool().acquire().await?, ("imports", "", "account:big"), None, Some(2.0)).await?;
     fill(&queue).await?;
     drain(&queue, &jobs).await?;
+    notes.say(turns.first(6));
     Ok(())
 }
