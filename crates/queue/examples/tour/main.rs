@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p greenroom-queue --example tour -- lanes` runs one, and without a name it lists them. Each has an
 //! empty PostgreSQL database of its own, with nothing in it but the queue. What they say is compared with
-//! `expected/` by `cargo test -p greenroom-queue`.
+//! `expected/` by `cargo test -p greenroom-queue`; where the change is meant, `… -- NAME > …/expected/NAME.txt`.
 
 mod batches;
 mod breakers;
