@@ -59,7 +59,7 @@ create table public.background_jobs (
     queue text not null,
     pool text not null default '',
     lane bigint not null,
-    priority smallint not null default 5,
+    priority smallint not null,
     run_at timestamptz not null default greenroom.now(),
     rank bigint,
     attempt smallint not null default 0,
@@ -333,7 +333,7 @@ begin
     new.max_attempts := coalesce(new.max_attempts, policy.max_attempts, 10);
     new.priority := coalesce(new.priority, policy.priority, 5);
     new.run_at := coalesce(new.run_at, greenroom.now());
-    new.lane := greenroom.lane_id(new.queue, new.pool, greenroom.lane_key(policy.lane_field, new.payload, new.id));
+    new.lane := coalesce(new.lane, greenroom.lane_id(new.queue, new.pool, greenroom.lane_key(policy.lane_field, new.payload, new.id)));
     if new.status = 'pending' and new.rank is null and new.held is null and new.run_at <= greenroom.now() then
         new.rank := greenroom.job_rank(new.run_at, new.priority);
     end if;
@@ -341,7 +341,7 @@ begin
 end $$;
 
 create trigger complete_insert before insert on public.background_jobs
-    for each row when (new.lane is null) execute function greenroom.complete_insert();
+    for each row when (new.lane is null or new.priority is null) execute function greenroom.complete_insert();
 
 -- Whether a lane may be looked at: not while operators paused it or its breaker is open.
 create function greenroom.may_wake(paused boolean, open_until timestamptz) returns boolean

@@ -94,7 +94,7 @@ pub enum QueueError {
     #[error("the pool {0:?} has no window for its units: say when windows end, as a cron expression")]
     NoWindow(String),
     /// There is no such schedule.
-    #[error("there is no schedule {0:?}: `greenroom schedules list` names those there are")]
+    #[error("there is no schedule {0:?}: list the schedules to see those there are")]
     NoSchedule(String),
     /// The schedule was made by operators, so there is nothing to go back to.
     #[error("no code declares the schedule {0:?}, so there is nothing to reset it to: set what it should be")]

@@ -11,10 +11,29 @@ use crate::{Backoff, CatchUp, Context, Done, Unique};
 
 /// A job: the payload is the struct itself, the policy a constant, the handler [`Job::run`].
 ///
+/// ```
+/// use greenroom_queue::{Context, Done, Job, Policy, Stop};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct SendInvoice { order: i64 }
+///
+/// impl Job for SendInvoice {
+///     const KIND: &'static str = "billing.send_invoice";
+///     const POLICY: Policy = Policy::on("mail").max_attempts(8);
+///     type State = ();
+///     type Report = ();
+///
+///     async fn run(self, _: &(), ctx: &Context) -> Result<Done<()>, Stop> {
+///         ctx.check()?; // ends here if somebody cancelled it
+///         Ok(().into())
+///     }
+/// }
+/// ```
+///
 /// The payload is stored as JSON and read back by whatever release runs it: add fields with
 /// `#[serde(default)]`, never refuse unknown ones.
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// The name in `job_type`, such as `youtube.sync_channel`; never changed once released.
+    /// The name in `job_type`, such as `billing.send_invoice`; never changed once released.
     const KIND: &'static str;
     /// How it is queued and retried.
     const POLICY: Policy;
@@ -91,6 +110,7 @@ impl Policy {
 
     /// Sets after how many failures the job is given up.
     pub const fn max_attempts(mut self, attempts: u16) -> Self {
+        assert!(attempts > 0, "a job that may not be tried never runs");
         self.max_attempts = attempts;
         self
     }

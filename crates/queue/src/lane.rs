@@ -12,7 +12,7 @@ pub struct LaneRow {
     pub queue: String,
     /// The pool that its jobs draw on; empty where they draw on none.
     pub pool: String,
-    /// Its key, such as `connection_id:…`.
+    /// Its key, such as `account:…`.
     pub key: String,
     /// Jobs that may run at once.
     pub cap: Option<i32>,

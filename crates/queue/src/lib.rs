@@ -1,14 +1,4 @@
-//! Jobs in PostgreSQL, in one real table that people can read, write and join.
-//!
-//! A [`Job`] says everything about itself in one place: its payload is a struct, its [`Policy`] a
-//! constant, its handler `run`. It is enqueued in the caller's own transaction ([`enqueue`]) and
-//! registered with one word in its slice's [`Jobs`]. A [`Worker`] claims jobs in batches, fairly over
-//! *lanes*, holds a lease on each that is fenced by a random token, and runs the handlers on apalis.
-//!
-//! The promise is at-least-once execution, and database effects exactly once for a handler that ends
-//! inside [`Context::complete`]'s transaction. Polling is the truth; NOTIFY only shortens the wait.
-//!
-//! What this crate does not do: it knows no product, opens no pool and reads no configuration file.
+#![doc = include_str!("../README.md")]
 
 mod backend;
 mod backoff;
@@ -27,6 +17,7 @@ mod error;
 mod fingerprint;
 mod heartbeat;
 mod held;
+mod install;
 mod job;
 mod lane;
 mod leader;
@@ -70,7 +61,10 @@ pub use cron::{Cron, CronError};
 pub use enqueue::{Enqueued, NewJob, Outcome, enqueue};
 pub use error::{EnqueueError, QueueError};
 pub use fingerprint::{Fingerprint, NoFingerprint};
+// The nouns that the house shares: a job's id, a user's id, a clock that tests can move.
+pub use greenroom_model::{Clock, JobId, UserId};
 pub use heartbeat::Heartbeat;
+pub use install::{InstallError, Installed, SCHEMA, install};
 pub use job::{Class, Job, JobError, Lane, Policy, Scope, Stop};
 pub use lane::{LaneRow, lanes, set_lane};
 pub use leader::Leader;

@@ -17,7 +17,7 @@ pub enum Pausable {
     Queue(String),
     /// A kind that some worker has declared.
     Kind(String),
-    /// A lane, by its queue, its pool (empty for none) and its key, such as `connection_id:…`.
+    /// A lane, by its queue, its pool (empty for none) and its key, such as `account:…`.
     Lane {
         /// The queue.
         queue: String,

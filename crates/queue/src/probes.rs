@@ -123,12 +123,12 @@ impl Job for Probe {
 /// One of a connection's jobs: never two at a time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Serial {
-    connection_id: String,
+    account: String,
 }
 
 impl Job for Serial {
     const KIND: &'static str = "serial";
-    const POLICY: Policy = Policy::on("probes").lane("connection_id", 1);
+    const POLICY: Policy = Policy::on("probes").lane("account", 1);
     type State = Seen;
     type Report = ();
 
@@ -449,7 +449,7 @@ async fn a_lane_never_runs_more_than_its_cap() {
     let house = House::new().await;
     let workers = [house.start(8, quick()), house.start(8, quick()), house.start(8, quick())];
     let jobs: Vec<NewJob> =
-        (0..20).map(|_| NewJob::of(&Serial { connection_id: "one".to_owned() }).unwrap()).collect();
+        (0..20).map(|_| NewJob::of(&Serial { account: "one".to_owned() }).unwrap()).collect();
     for job in house.queue.enqueue_many(&jobs).await.unwrap() {
         house.until_ended(job.id).await;
     }
@@ -525,7 +525,7 @@ async fn what_a_long_transaction_enqueued_runs_without_a_wake() {
 #[tokio::test(flavor = "multi_thread")]
 async fn priority_and_then_time_decide_the_order() {
     let house = House::new().await;
-    let new = |priority| NewJob::of(&Serial { connection_id: "p".into() }).unwrap().priority(priority);
+    let new = |priority| NewJob::of(&Serial { account: "p".into() }).unwrap().priority(priority);
     let jobs = house.queue.enqueue_many(&[new(9), new(5), new(5), new(0)]).await.unwrap();
     let mut conn = house.pool().acquire().await.unwrap();
     let mut order = Vec::new();
@@ -536,7 +536,7 @@ async fn priority_and_then_time_decide_the_order() {
         complete(&mut conn, &[settlement]).await.unwrap();
     }
     assert_eq!(order, [3, 1, 2, 0]);
-    assert_eq!(Serial::POLICY.lane, Lane::Keyed { field: "connection_id", cap: 1 });
+    assert_eq!(Serial::POLICY.lane, Lane::Keyed { field: "account", cap: 1 });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -677,8 +677,7 @@ const WRONG_CLAIM: &str = r"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_in_one_statement_breaks_the_cap_that_ours_keeps() {
     let house = House::new().await;
-    let jobs: Vec<NewJob> =
-        (0..3).map(|_| NewJob::of(&Serial { connection_id: "c".into() }).unwrap()).collect();
+    let jobs: Vec<NewJob> = (0..3).map(|_| NewJob::of(&Serial { account: "c".into() }).unwrap()).collect();
     house.queue.enqueue_many(&jobs).await.unwrap();
     until_lane_exists(house.pool()).await;
 

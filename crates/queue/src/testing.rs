@@ -1,12 +1,13 @@
-//! For tests of jobs: run the queue to its end in this process, and look at what is enqueued.
+//! For tests of jobs: run the queue to its end in this process, look at what is enqueued, move the clock.
 //!
-//! The same claim, router and settling as in production, without apalis, without waiting.
+//! The same claim, router and settling as in production, without apalis, without waiting. Behind the feature
+//! `testing`, to be named among `dev-dependencies`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -15,6 +16,25 @@ use crate::claim::{Track, claim};
 use crate::engine::Engine;
 use crate::settle::{Settlement, Verdict};
 use crate::{Job, Jobs, Queue, QueueError, Settings, sweep};
+
+/// Lets [`advance`] move the clock of a database that has the schema: `greenroom.now()`, by which the engine
+/// judges every due time, lease and window. Once a database, and never one that is in use.
+pub async fn movable_clock(conn: &mut PgConnection) -> Result<(), QueueError> {
+    sqlx::raw_sql(include_str!("testing/movable_clock.sql")).execute(conn).await?;
+    Ok(())
+}
+
+/// Moves the database's clock forward. What was promoted, leased or due by the old time is as late as if so
+/// much time had passed.
+pub async fn advance(pool: &PgPool, by: Duration) -> Result<(), QueueError> {
+    let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+    // The table is there in tests only, so no query of this build can be checked against it.
+    sqlx::query("update greenroom.clock_offset set by_micros = by_micros + $1")
+        .bind(micros)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
 
 /// Runs every job that is due, and what those enqueue, until none is; returns how many runs it took.
 ///

@@ -115,7 +115,7 @@ async fn waiting(conn: &mut PgConnection, job: &JobRow, at: &Position) -> Result
 /// Set aside, not due, or due and not yet in the order of the claim.
 async fn not_yet(conn: &mut PgConnection, job: &JobRow, at: &Position) -> Result<Option<Reason>, QueueError> {
     if at.held.as_deref() == Some("kind") {
-        let text = format!("its kind {} is paused: `greenroom queues resume --kind {}`", job.kind, job.kind);
+        let text = format!("its kind {} is paused, until somebody resumes it", job.kind);
         return Ok(Some(Reason::new("kind_paused", text)));
     }
     if let Some(batch) = at.after_batch.filter(|_| at.held.is_some()) {
@@ -211,11 +211,11 @@ async fn held_up_by_its_queue(conn: &mut PgConnection, job: &JobRow) -> Result<V
     .await?;
     let mut reasons = Vec::new();
     if paused.queue {
-        let text = format!("its queue {} is paused: `greenroom queues resume {}`", job.queue, job.queue);
+        let text = format!("its queue {} is paused, until somebody resumes it", job.queue);
         reasons.push(Reason::new("queue_paused", text));
     }
     if paused.kind {
-        let text = format!("its kind {} is paused: `greenroom queues resume --kind {}`", job.kind, job.kind);
+        let text = format!("its kind {} is paused, until somebody resumes it", job.kind);
         reasons.push(Reason::new("kind_paused", text));
     }
     Ok(reasons)
@@ -228,8 +228,7 @@ async fn held_up_by_its_pool(conn: &mut PgConnection, at: &Position) -> Result<V
     let Some(pool) = pool else { return Ok(Vec::new()) };
     let mut reasons = Vec::new();
     if pool.paused {
-        let text =
-            format!("its pool {} is paused: `greenroom queues resume --pool {}`", pool.name, pool.name);
+        let text = format!("its pool {} is paused, until somebody resumes it", pool.name);
         reasons.push(Reason::new("pool_paused", text));
     }
     if let Some(until) = pool.open_until {
@@ -264,7 +263,7 @@ async fn held_up_by_its_lane(conn: &mut PgConnection, at: &Position) -> Result<V
     let Some(lane) = lane else { return Ok(Vec::new()) };
     let mut reasons = Vec::new();
     if lane.paused {
-        let text = format!("its lane {} is paused", lane.key);
+        let text = format!("its lane {} is paused, until somebody resumes it", lane.key);
         reasons.push(Reason::new("lane_paused", text));
     }
     if let Some(until) = lane.open_until {
@@ -349,19 +348,16 @@ async fn running(conn: &mut PgConnection, job: &JobRow, at: &Position) -> Result
         None => None,
     };
     let since = job.started_at.map(|at| at.to_rfc3339()).unwrap_or_default();
-    reasons.push(match worker {
-        Some(worker) => {
-            let text = format!(
-                "it runs since {since} on {} (host {}, process {})",
-                worker.name, worker.host, worker.pid
-            );
-            Reason::new("running", text)
-        }
-        None => {
-            let text =
-                format!("it runs since {since} on a worker that has gone; it is rescued when its lease ends");
-            Reason::new("worker_gone", text).until(at.leased_until)
-        }
+    reasons.push(if let Some(worker) = worker {
+        let text = format!(
+            "it runs since {since} on {} (host {}, process {})",
+            worker.name, worker.host, worker.pid
+        );
+        Reason::new("running", text)
+    } else {
+        let text =
+            format!("it runs since {since} on a worker that has gone; it is rescued when its lease ends");
+        Reason::new("worker_gone", text).until(at.leased_until)
     });
     Ok(reasons)
 }
@@ -374,9 +370,7 @@ fn ended(job: &JobRow) -> Reason {
             ("exhausted", format!("it failed {} times and was given up: {error}", job.attempt))
         }
         Some("cancelled") => ("cancelled", "an operator cancelled it".to_owned()),
-        Some("quarantined") => {
-            ("quarantined", format!("{error}; look into it before `greenroom jobs retry {}`", job.id))
-        }
+        Some("quarantined") => ("quarantined", format!("{error}; look into it before it is retried")),
         Some(_) => ("discarded", format!("its handler ended it for good: {error}")),
     };
     Reason::new(code, text).until(job.completed_at)

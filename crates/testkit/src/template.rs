@@ -9,17 +9,8 @@ use crate::server::{options, run};
 /// Any number will do, if only everybody takes the same one.
 const LOCK: i64 = 0x6772_6565_6e72_6f6f;
 
-/// Moves the SQL clock by what one row says. Its owner's rights are used, so that whoever may ask
-/// for the time needs no rights on the row.
-const MOVABLE_CLOCK: &str = "
-    create table greenroom.clock_offset (by_micros bigint not null);
-    comment on table greenroom.clock_offset is 'owner: testkit. How far the clock of this test is ahead.';
-    insert into greenroom.clock_offset values (0);
-    create or replace function greenroom.now() returns timestamptz
-        language sql stable parallel safe security definer
-        return pg_catalog.now()
-            + (select by_micros from greenroom.clock_offset) * interval '1 microsecond';
-";
+/// Moves the SQL clock by what one row says: the queue's own, so that its users' tests move it alike.
+const MOVABLE_CLOCK: &str = include_str!("../../queue/src/testing/movable_clock.sql");
 
 /// Returns the name of the template for this build's migrations, and makes it if nobody has.
 pub(crate) async fn ready(source: &Source, admin: &mut PgConnection) -> String {

@@ -71,7 +71,7 @@ words! {
     }
 }
 
-/// A value in the payload, such as `connection_id=…`; dots in the name lead into objects.
+/// A value in the payload, such as `account=…`; dots in the name lead into objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PayloadValue {
     path: Vec<String>,
@@ -82,7 +82,7 @@ impl FromStr for PayloadValue {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (path, value) = text.split_once('=').ok_or("write NAME=VALUE, such as connection_id=…")?;
+        let (path, value) = text.split_once('=').ok_or("write NAME=VALUE, such as account=…")?;
         if path.split('.').any(str::is_empty) {
             return Err("write NAME=VALUE, with dots only between names, such as video.id=7");
         }

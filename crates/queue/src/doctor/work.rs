@@ -84,7 +84,7 @@ pub(super) async fn unserved(conn: &mut PgConnection) -> Result<Finding, sqlx::E
     }
     Ok(Finding::problem(
         format!("nobody serves {}", some(&queues)),
-        "start a worker of it, or see its --queues (GREENROOM_QUEUES)",
+        "start a worker that serves it, or see which queues the workers are told to serve",
     ))
 }
 

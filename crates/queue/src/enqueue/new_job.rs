@@ -72,7 +72,8 @@ impl NewJob {
         })
     }
 
-    /// Names the user whose job it is; it goes when the user goes.
+    /// Names the user whose job it is, to be found by. Where the application has a foreign key on `user_id`
+    /// that cascades, the job goes when the user goes.
     #[must_use]
     pub fn for_user(mut self, user: UserId) -> Self {
         self.user = Some(user);

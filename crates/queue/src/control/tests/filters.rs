@@ -17,9 +17,9 @@ async fn each_condition_restricts_and_all_of_them_agree() {
             .unwrap();
     }
     let at = |millis: u64| 1_700_000_000_000 + millis;
-    let video = r#"{"video": {"id": 7}, "connection_id": "c"}"#;
+    let document = r#"{"document": {"id": 7}, "account": "c"}"#;
     let rows = [
-        Row { millis: at(1), user: Some(ada), payload: video, ..Row::of("a", "completed") },
+        Row { millis: at(1), user: Some(ada), payload: document, ..Row::of("a", "completed") },
         Row {
             millis: at(2),
             user: Some(bob),
@@ -35,7 +35,7 @@ async fn each_condition_restricts_and_all_of_them_agree() {
             ..Row::of("b", "discarded")
         },
         Row { millis: at(4), user: Some(ada), error: Some("http 429"), ..Row::of("b", "pending") },
-        Row { millis: at(5), payload: video, ..Row::of("b", "running") },
+        Row { millis: at(5), payload: document, ..Row::of("b", "running") },
         Row { millis: at(6), user: Some(bob), ..Row::of("c", "cancelled") },
     ];
     let mut ids = Vec::new();
@@ -73,12 +73,9 @@ async fn each_condition_restricts_and_all_of_them_agree() {
         (Filter { fingerprint: Some(Fingerprint(-9)), ..none() }, vec![1]),
         (Filter { error: Some("Http".to_owned()), since: instant(0), ..none() }, vec![3, 1]),
         (Filter { error: Some("0% W".to_owned()), status: Some(Status::Failed), ..none() }, vec![2]),
-        (Filter { payload: "video.id=7".parse().ok(), since: instant(0), ..none() }, vec![4, 0]),
-        (
-            Filter { payload: "connection_id=c".parse().ok(), status: Some(Status::Completed), ..none() },
-            vec![0],
-        ),
-        (Filter { payload: "connection_id=d".parse().ok(), since: instant(0), ..none() }, vec![]),
+        (Filter { payload: "document.id=7".parse().ok(), since: instant(0), ..none() }, vec![4, 0]),
+        (Filter { payload: "account=c".parse().ok(), status: Some(Status::Completed), ..none() }, vec![0]),
+        (Filter { payload: "account=d".parse().ok(), since: instant(0), ..none() }, vec![]),
     ];
     let mut conn = db.pool().acquire().await.unwrap();
     for (filter, expected) in cases {
