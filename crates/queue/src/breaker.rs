@@ -80,8 +80,8 @@ pub(crate) async fn heed(
     for job in batch.iter_mut() {
         match (&job.verdict, &job.probes) {
             (Verdict::Tripped { breaker, until, error, after }, probes) => {
-                let probed = probes.as_ref() == Some(breaker);
-                let tripped = trip(conn, breaker, *until, probed, error, settings).await?;
+                let went_alone = probes.as_ref() == Some(breaker);
+                let tripped = trip(conn, breaker, *until, went_alone, error, settings).await?;
                 if tripped.opened {
                     alert(breaker, job, error, tripped.open_until);
                 }

@@ -195,7 +195,9 @@ mod tests {
         sql(&db, "update greenroom.workers set seen_at = greenroom.now()").await;
         let seen = gauges(&db).await;
         for (gauge, value) in [
-            ("queue_jobs syncs ready", 6),
+            ("queue_jobs syncs ready", 3),
+            // A lane runs one at a time.
+            ("queue_jobs syncs blocked", 3),
             ("queue_jobs syncs later", 1),
             ("queue_jobs syncs running", 0),
             ("workers syncs", 1),
@@ -296,6 +298,11 @@ mod tests {
         )
         .await;
         crate::sweep(db.pool(), &Settings::default()).await.unwrap();
+        let seen = gauges(&db).await;
+        // Eight lanes, of which each runs one at a time.
+        assert_eq!(seen["queue_jobs syncs ready"], 8, "{seen:#?}");
+        assert_eq!(seen["queue_jobs syncs blocked"], 5_001, "more than it counts to: {seen:#?}");
+        sql(&db, "update greenroom.lanes set cap = null").await;
         let seen = gauges(&db).await;
         assert_eq!(seen["queue_jobs syncs ready"], 5_001, "more than it counts to: {seen:#?}");
     }

@@ -6,8 +6,8 @@
 //!
 //! - a number above `DEPTH` means "more than that"; `later` and `held` are counted among the first of all
 //!   queues together;
-//! - `ready` is what a free worker could take at once. Jobs behind a full or paused lane, an open breaker, a
-//!   paused queue or a pool that admits nothing are `blocked`. What is behind a lane that sleeps by mistake
+//! - `ready` is what a free worker could take at once, of a lane with a cap no more than that. Jobs behind a
+//!   full or paused lane, an open breaker, a paused queue or a pool that admits nothing are `blocked`. What is behind a lane that sleeps by mistake
 //!   is in neither, until the sweeper wakes it;
 //! - the oldest is exact up to that many lanes. Beyond, it is right while the queue is served at all, since a
 //!   lane that waits keeps its place and those that are served move behind it; where nobody serves it, it is
@@ -94,14 +94,16 @@ pub(crate) async fn read(conn: &mut PgConnection, settings: &Settings) -> Result
                                                   where r.pool = p.name and r.pool <> '' and r.status = 'running'
                                                   limit p.cap) running)
         ), lanes as materialized (
-            select a.queue, a.id, a.head, not q.paused and a.pool not in (select name from shut) as runnable
+            select a.queue, a.id, a.head, a.cap, not q.paused and a.pool not in (select name from shut) as runnable
               from queues q
              cross join lateral (
-                   select l.queue, l.pool, l.id, l.head from greenroom.lanes l
+                   select l.queue, l.pool, l.id, l.head,
+                          case when l.open_until is null then l.cap else 1 end as cap
+                     from greenroom.lanes l
                     where l.queue = q.name and l.awake order by l.queue, l.pool, l.vtime, l.id limit $2) a
             union all
             -- Asleep although they may have jobs: the full ones, the paused ones, those whose breaker is open.
-            select l.queue, l.id, l.head, false
+            select l.queue, l.id, l.head, null, false
               from (select lane as id from running union select id from open_lanes
                     union (select id from greenroom.lanes where (paused or overridden) and paused limit $3)) busy
               join greenroom.lanes l on l.id = busy.id
@@ -121,14 +123,17 @@ pub(crate) async fn read(conn: &mut PgConnection, settings: &Settings) -> Result
                select count(*) as n from (
                    select from lanes l cross join lateral (
                           select from background_jobs b
-                           where b.lane = l.id and b.status = 'pending' and b.rank >= l.head limit $3) j
+                           where b.lane = l.id and b.status = 'pending' and b.rank >= l.head
+                           limit least(l.cap, $3)) j
                     where l.queue = q.name and l.runnable limit $3) counted) ready
          cross join lateral (
                select count(*) as n from (
                    select from lanes l cross join lateral (
                           select from background_jobs b
-                           where b.lane = l.id and b.status = 'pending' and b.rank >= l.head limit $3) j
-                    where l.queue = q.name and not l.runnable limit $3) counted) blocked
+                           where b.lane = l.id and b.status = 'pending' and b.rank >= l.head
+                          offset case when l.runnable then l.cap else 0 end limit $3) j
+                    -- Those that its cap leaves to one that may run.
+                    where l.queue = q.name and (not l.runnable or l.cap is not null) limit $3) counted) blocked
          cross join lateral (
                select date_part('epoch', greenroom.now() - min(j.run_at)) as secs
                  from lanes l cross join lateral (

@@ -64,7 +64,7 @@ fn outcome(job: &Claimed, verdict: &Verdict) -> &'static str {
 fn log(job: &Claimed, verdict: &Verdict) {
     match verdict {
         Verdict::Completed(_) | Verdict::Forgotten | Verdict::CompletedInTransaction => {
-            debug!("Completed the job")
+            debug!("Completed the job");
         }
         Verdict::Retry { error, .. } if job.attempt >= job.max_attempts => {
             error!(error, "Gave the job up after its last attempt");

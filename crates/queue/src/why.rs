@@ -140,23 +140,20 @@ async fn running(conn: &mut PgConnection, job: &JobRow, at: &Position) -> Result
         }
         None => None,
     };
-    reasons.push(match worker {
-        Some(worker) => {
-            let silence = (at.now - worker.seen_at).as_seconds_f64();
-            let silence = if silence > SILENT_SECS {
-                format!(", which has said nothing for {silence:.0} s")
-            } else {
-                String::new()
-            };
-            let text =
-                format!("it runs since {since} in process {} of host {}{silence}", worker.pid, worker.host);
-            Reason::new("running", text)
-        }
-        None => {
-            let text =
-                format!("it runs since {since} on a worker that has gone; it is rescued when its lease ends");
-            Reason::new("worker_gone", text).until(at.leased_until)
-        }
+    reasons.push(if let Some(worker) = worker {
+        let silence = (at.now - worker.seen_at).as_seconds_f64();
+        let silence = if silence > SILENT_SECS {
+            format!(", which has said nothing for {silence:.0} s")
+        } else {
+            String::new()
+        };
+        let text =
+            format!("it runs since {since} in process {} of host {}{silence}", worker.pid, worker.host);
+        Reason::new("running", text)
+    } else {
+        let text =
+            format!("it runs since {since} on a worker that has gone; it is rescued when its lease ends");
+        Reason::new("worker_gone", text).until(at.leased_until)
     });
     Ok(reasons)
 }
