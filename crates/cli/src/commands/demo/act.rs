@@ -213,6 +213,8 @@ async fn scenes(
         }
     };
 
+    // An outside that takes its time, so that the caps are met.
+    sandbox.inject(Rule { times: None, ..Rule::next(Endpoint::Token, Fault::Delay { millis: 30 }) });
     // More calls than may run at once, one that fails once, and some that fail for good.
     let mut calls: Vec<_> =
         (0..CALLS).map(|n| call(if n % 3 == 0 { "Grace" } else { "Ada" }, Does::Serves)).collect();
@@ -248,6 +250,7 @@ async fn scenes(
     hold(i64::try_from(most_in_pool).is_ok_and(|most| most <= pool_cap), "the pool ran more than its cap");
 
     // The outside fails one call: that opens the breaker, and what comes meanwhile waits.
+    sandbox.clear_faults();
     let refusal = Fault::Error { status: 503, reason: "unavailable".to_owned(), retry_after_secs: None };
     sandbox.inject(Rule::next(Endpoint::Token, refusal));
     let mut tried = enqueue(stage, vec![call("Grace", Does::Serves)]).await?;
