@@ -80,8 +80,8 @@ pub(crate) async fn heed(
     for job in batch.iter_mut() {
         match (&job.verdict, &job.probes) {
             (Verdict::Tripped { breaker, until, error, after }, probes) => {
-                let tried = probes.as_ref() == Some(breaker);
-                let tripped = trip(conn, breaker, *until, tried, error, settings).await?;
+                let went_alone = probes.as_ref() == Some(breaker);
+                let tripped = trip(conn, breaker, *until, went_alone, error, settings).await?;
                 if tripped.opened {
                     alert(breaker, job, error, tripped.open_until);
                 }
@@ -187,6 +187,12 @@ fn alert(breaker: &Breaker, job: &Settlement, reason: &str, until: Option<DateTi
 
 /// Closes a breaker at once, as an operator who knows that the outside serves again.
 pub async fn close_breaker(conn: &mut PgConnection, breaker: &Breaker) -> Result<(), QueueError> {
+    if let Breaker::Pool(name) = breaker {
+        sqlx::query_scalar!("select name from greenroom.pools where name = $1", name)
+            .fetch_optional(&mut *conn)
+            .await?
+            .ok_or_else(|| QueueError::NoSuch { what: "pool", name: name.clone() })?;
+    }
     heal(conn, breaker).await?;
     Ok(())
 }

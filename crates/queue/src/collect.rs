@@ -1,18 +1,6 @@
-//! The queue's gauges: how much there is, how long the oldest waits, who works, what is shut.
-//!
-//! One process collects, the one that leads the sweep, with one statement every five seconds. What that
-//! costs does not grow with the table. Per queue it looks at the first [`LANES`] lanes that are awake, in
-//! the order of the claim, and counts to [`DEPTH`], from indexes over open jobs only. So
-//!
-//! - a number above `DEPTH` means "more than that"; `later` and `held` are counted among the first of all
-//!   queues together;
-//! - `ready` is what a free worker could take at once. Jobs behind a full lane, an open breaker, or a paused
-//!   queue or a pool that admits nothing are `blocked`. What is behind a lane that operators paused is in
-//!   neither;
-//! - the oldest is exact up to that many lanes. Beyond, it is right while the queue is served at all, since a
-//!   lane that waits keeps its place and those that are served move behind it; where nobody serves it, it is
-//!   the oldest of that many lanes taken at random. Of each lane the job counts that is next, which one of
-//!   lower priority may be older than.
+//! The queue's gauges: how the queues stand ([`crate::overview`]), and what of pools and schedules can be
+//! counted. One process collects, the one that leads the sweep, every five seconds; what that costs does
+//! not grow with the table.
 
 use std::time::Duration;
 
@@ -21,35 +9,34 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::claim::timed;
+use crate::overview::{self, QueueRow};
 use crate::{QueueError, Settings};
 
 const EVERY: Duration = Duration::from_secs(5);
-/// Lanes of a queue that are looked at.
-const LANES: i64 = 2_000;
-/// How far is counted.
-const DEPTH: i64 = 5_000;
 
 /// Sets the gauges, while its process leads.
 #[derive(Debug)]
 pub(crate) struct Collector {
     next: Instant,
-    limit: Duration,
-    /// A worker is counted while it has been seen within half a lease: it says so every sixth of one.
-    seen_within_secs: f64,
+    settings: Settings,
 }
 
-/// One value, as the statement returns it.
+/// One value of a pool or a schedule.
 struct Gauge {
     what: String,
     name: String,
-    state: String,
     value: f64,
+}
+
+/// What is read at once.
+struct Counts {
+    queues: Vec<QueueRow>,
+    others: Vec<Gauge>,
 }
 
 impl Collector {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let seen_within_secs = settings.lease().as_secs_f64() / 2.0;
-        Self { next: Instant::now(), limit: settings.statement_timeout(), seen_within_secs }
+        Self { next: Instant::now(), settings: settings.clone() }
     }
 
     /// Collects if it is time; a failure costs the gauges and nothing else.
@@ -59,89 +46,21 @@ impl Collector {
         }
         self.next = Instant::now() + EVERY;
         match self.read(pool).await {
-            Ok(gauges) => gauges.into_iter().for_each(set),
+            Ok(counts) => {
+                counts.queues.into_iter().for_each(set_queue);
+                counts.others.into_iter().for_each(set);
+            }
             Err(error) => warn!(%error, "Could not count the jobs; the gauges have gaps"),
         }
     }
 
-    async fn read(&self, pool: &PgPool) -> Result<Vec<Gauge>, QueueError> {
-        let seen_within_secs = self.seen_within_secs;
-        timed(pool, self.limit, async |conn: &mut PgConnection| {
-            sqlx::query_as!(
+    async fn read(&self, pool: &PgPool) -> Result<Counts, QueueError> {
+        timed(pool, self.settings.statement_timeout(), async |conn: &mut PgConnection| {
+            let queues = overview::read(&mut *conn, &self.settings).await?;
+            let others = sqlx::query_as!(
                 Gauge,
                 r#"
-                with serving as (
-                    select q.name, sum(q.slots) as slots, count(*) as workers
-                      from greenroom.workers w cross join unnest(w.queues, w.queue_slots) as q (name, slots)
-                     where w.seen_at > greenroom.now() - make_interval(secs => $1)
-                     group by q.name
-                ), named as (
-                    select queue as name from greenroom.kinds union select name from greenroom.queues
-                    union select name from serving union select 'unassigned'
-                ), queues as materialized (
-                    select n.name, coalesce(q.paused, false) as paused
-                      from named n left join greenroom.queues q on q.name = n.name
-                ), running as materialized (
-                    -- Leases that are over, of jobs that ended, have left dead entries before this instant.
-                    select queue, lane from background_jobs
-                     where status = 'running' and leased_until >= greenroom.now() order by leased_until limit $3
-                ), later as materialized (
-                    select queue from background_jobs
-                     where status = 'pending' and rank is null and held is null order by run_at limit $3
-                ), held as materialized (
-                    select queue from background_jobs
-                     where status = 'pending' and held is not null order by held, job_type, id limit $3
-                ), open_lanes as materialized (
-                    select id, queue, head, awake from greenroom.lanes where open_until is not null limit $3
-                ), shut as materialized (
-                    select name from greenroom.pools
-                     where paused or granted >= budget or open_until > greenroom.now()
-                ), lanes as materialized (
-                    select a.queue, a.id, a.head, not q.paused and a.pool not in (select name from shut) as runnable
-                      from queues q
-                     cross join lateral (
-                           select l.queue, l.pool, l.id, l.head from greenroom.lanes l
-                            where l.queue = q.name and l.awake order by l.queue, l.pool, l.vtime, l.id limit $2) a
-                    union all
-                    -- Asleep although they may have jobs: the full ones, and those whose breaker is open.
-                    select l.queue, l.id, l.head, false
-                      from (select lane as id from running union select id from open_lanes) busy
-                      join greenroom.lanes l on l.id = busy.id
-                     where not l.awake
-                )
-                select g.what as "what!", q.name as "name!", g.state as "state!", g.value::float8 as "value!"
-                  from queues q left join serving s on s.name = q.name
-                 cross join lateral (select count(*) as n from running r where r.queue = q.name) busy
-                 cross join lateral (values
-                    ('queue_jobs', 'ready', (
-                        select count(*) from (
-                            select from lanes l cross join lateral (
-                                   select from background_jobs b
-                                    where b.lane = l.id and b.status = 'pending' and b.rank >= l.head limit $3) j
-                             where l.queue = q.name and l.runnable limit $3) counted)),
-                    ('queue_jobs', 'blocked', (
-                        select count(*) from (
-                            select from lanes l cross join lateral (
-                                   select from background_jobs b
-                                    where b.lane = l.id and b.status = 'pending' and b.rank >= l.head limit $3) j
-                             where l.queue = q.name and not l.runnable limit $3) counted)),
-                    ('queue_jobs', 'later', (select count(*) from later l where l.queue = q.name)),
-                    ('queue_jobs', 'held', (select count(*) from held h where h.queue = q.name)),
-                    ('queue_jobs', 'running', busy.n),
-                    ('oldest', '', (
-                        select coalesce(greatest(0, date_part('epoch', greenroom.now() - min(j.run_at))), 0)
-                          from lanes l cross join lateral (
-                               select b.run_at from background_jobs b
-                                where b.lane = l.id and b.status = 'pending' and b.rank >= l.head
-                                order by b.rank limit 1) j
-                         where l.queue = q.name and l.runnable)),
-                    ('workers', '', coalesce(s.workers, 0)),
-                    ('worker_slots', 'busy', busy.n),
-                    ('worker_slots', 'idle', greatest(0, coalesce(s.slots, 0) - busy.n)),
-                    ('lanes_open', '', (select count(*) from open_lanes o where o.queue = q.name))
-                 ) as g (what, state, value)
-                union all
-                select g.what, p.name, '', g.value::float8
+                select g.what as "what!", p.name as "name!", g.value::float8 as "value!"
                   from greenroom.pools p cross join lateral (values
                     ('breaker_open', (p.open_until is not null)::int::bigint),
                     ('units_granted', case when p.budget is not null then p.granted end),
@@ -149,27 +68,44 @@ impl Collector {
                  ) as g (what, value)
                  where g.value is not null
                 union all
-                select 'schedule_lag', name, '', greatest(0, date_part('epoch', greenroom.now() - next_fire_at))
+                select 'schedule_lag', name, greatest(0, date_part('epoch', greenroom.now() - next_fire_at))
                   from greenroom.schedules where not paused and next_fire_at is not null
-                "#,
-                seen_within_secs,
-                LANES,
-                DEPTH + 1,
+                "#
             )
             .fetch_all(conn)
-            .await
+            .await?;
+            Ok(Counts { queues, others })
         })
         .await
     }
 }
 
-fn set(Gauge { what, name, state, value }: Gauge) {
+/// Sets the gauges of a queue. Where nothing is known of it they say 0, since an alert on a number that is
+/// missing never fires.
+#[expect(clippy::cast_precision_loss, reason = "counts end at some thousands")]
+fn set_queue(row: QueueRow) {
+    let queue = row.queue;
+    let jobs = [
+        ("ready", row.ready),
+        ("blocked", row.blocked),
+        ("later", row.later),
+        ("held", row.held),
+        ("running", row.running),
+    ];
+    for (state, n) in jobs {
+        metrics::gauge!("greenroom_queue_jobs", "queue" => queue.clone(), "state" => state).set(n as f64);
+    }
+    for (state, n) in [("busy", row.running), ("idle", row.idle)] {
+        metrics::gauge!("greenroom_worker_slots", "queue" => queue.clone(), "state" => state).set(n as f64);
+    }
+    let oldest = row.oldest_secs.unwrap_or_default();
+    metrics::gauge!("greenroom_queue_oldest_runnable_age_seconds", "queue" => queue.clone()).set(oldest);
+    metrics::gauge!("greenroom_workers", "queue" => queue.clone()).set(row.workers as f64);
+    metrics::gauge!("greenroom_lanes_open", "queue" => queue).set(row.open_lanes as f64);
+}
+
+fn set(Gauge { what, name, value }: Gauge) {
     match what.as_str() {
-        "queue_jobs" => metrics::gauge!("greenroom_queue_jobs", "queue" => name, "state" => state),
-        "oldest" => metrics::gauge!("greenroom_queue_oldest_runnable_age_seconds", "queue" => name),
-        "workers" => metrics::gauge!("greenroom_workers", "queue" => name),
-        "worker_slots" => metrics::gauge!("greenroom_worker_slots", "queue" => name, "state" => state),
-        "lanes_open" => metrics::gauge!("greenroom_lanes_open", "queue" => name),
         "breaker_open" => metrics::gauge!("greenroom_breaker_open", "scope" => "pool", "name" => name),
         "units_granted" => metrics::gauge!("greenroom_pool_units_granted", "pool" => name),
         "units_budget" => metrics::gauge!("greenroom_pool_units_budget", "pool" => name),
@@ -215,9 +151,23 @@ mod tests {
     #[expect(clippy::cast_possible_truncation, reason = "none of them is that large")]
     async fn gauges(db: &Database) -> BTreeMap<String, i64> {
         let read = Collector::new(&Settings::default()).read(db.pool()).await.unwrap();
-        read.into_iter()
-            .map(|g| (format!("{} {} {}", g.what, g.name, g.state).trim_end().to_owned(), g.value as i64))
-            .collect()
+        let of_queue = |row: QueueRow| {
+            [
+                ("queue_jobs", " ready", row.ready),
+                ("queue_jobs", " blocked", row.blocked),
+                ("queue_jobs", " later", row.later),
+                ("queue_jobs", " held", row.held),
+                ("queue_jobs", " running", row.running),
+                ("worker_slots", " busy", row.running),
+                ("worker_slots", " idle", row.idle),
+                ("workers", "", row.workers),
+                ("oldest", "", row.oldest_secs.unwrap_or_default() as i64),
+                ("lanes_open", "", row.open_lanes),
+            ]
+            .map(|(what, state, n)| (format!("{what} {}{state}", row.queue), n))
+        };
+        let others = read.others.into_iter().map(|g| (format!("{} {}", g.what, g.name), g.value as i64));
+        read.queues.into_iter().flat_map(of_queue).chain(others).collect()
     }
 
     async fn sql(db: &Database, statement: &'static str) {
@@ -245,7 +195,9 @@ mod tests {
         sql(&db, "update greenroom.workers set seen_at = greenroom.now()").await;
         let seen = gauges(&db).await;
         for (gauge, value) in [
-            ("queue_jobs syncs ready", 6),
+            ("queue_jobs syncs ready", 3),
+            // A lane runs one at a time.
+            ("queue_jobs syncs blocked", 3),
             ("queue_jobs syncs later", 1),
             ("queue_jobs syncs running", 0),
             ("workers syncs", 1),
@@ -346,6 +298,11 @@ mod tests {
         )
         .await;
         crate::sweep(db.pool(), &Settings::default()).await.unwrap();
+        let seen = gauges(&db).await;
+        // Eight lanes, of which each runs one at a time.
+        assert_eq!(seen["queue_jobs syncs ready"], 8, "{seen:#?}");
+        assert_eq!(seen["queue_jobs syncs blocked"], 5_001, "more than it counts to: {seen:#?}");
+        sql(&db, "update greenroom.lanes set cap = null").await;
         let seen = gauges(&db).await;
         assert_eq!(seen["queue_jobs syncs ready"], 5_001, "more than it counts to: {seen:#?}");
     }

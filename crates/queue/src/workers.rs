@@ -1,8 +1,60 @@
 //! Worker processes, as they say of themselves in `greenroom.workers`.
 
+use chrono::{DateTime, Utc};
 use greenroom_model::JobId;
 use sqlx::PgConnection;
 use uuid::Uuid;
+
+use crate::{QueueError, Settings};
+
+/// A worker, as it last said.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct WorkerRow {
+    /// Its id, as jobs and attempts carry it.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Where it runs.
+    pub host: String,
+    /// Its process there.
+    pub pid: i32,
+    /// Its release.
+    pub version: String,
+    /// The queues it serves.
+    pub queues: Vec<String>,
+    /// Its slots for each of them.
+    pub queue_slots: Vec<i32>,
+    /// All of its slots.
+    pub slots: i32,
+    /// Jobs it has in hand.
+    pub busy: i32,
+    /// When it started.
+    pub started_at: DateTime<Utc>,
+    /// How long it has said nothing.
+    pub silent_secs: f64,
+    /// Whether that is too long: its jobs may be rescued, and nobody counts on it.
+    pub silent: bool,
+    /// Whether it is the one that sweeps.
+    pub sweeps: bool,
+}
+
+/// Lists the workers, the oldest first.
+pub async fn list(conn: &mut PgConnection, settings: &Settings) -> Result<Vec<WorkerRow>, QueueError> {
+    Ok(sqlx::query_as!(
+        WorkerRow,
+        r#"
+        select w.id, w.name, w.host, w.pid, w.version, w.queues, w.queue_slots, w.slots, w.busy, w.started_at,
+               date_part('epoch', greenroom.now() - w.seen_at) as "silent_secs!",
+               w.seen_at < greenroom.now() - make_interval(secs => $1) as "silent!",
+               coalesce(l.until > greenroom.now(), false) as "sweeps!"
+          from greenroom.workers w left join greenroom.leaders l on l.role = 'sweeper' and l.holder = w.id
+         order by w.started_at, w.id
+        "#,
+        settings.lease().as_secs_f64() / 2.0,
+    )
+    .fetch_all(conn)
+    .await?)
+}
 
 /// A queue this worker serves, and how many of its jobs it runs at once.
 #[derive(Clone, Debug)]

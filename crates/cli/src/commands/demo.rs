@@ -1,8 +1,10 @@
 //! `greenroom demo`: the main job, start to end, on a private PostgreSQL and the sandbox.
 //!
 //! An agency with two creators; a sync requested over the API and one that the schedule brings; workers
-//! in this process, real HTTP between all parts. It ends with an account of what happened, in which the
-//! numbers of the database are held against those of the outside world.
+//! in this process, real HTTP between all parts; then an act of the queue's own ([`act`]). It ends with an
+//! account of what happened, in which the numbers of the database are held against those of the outside world.
+
+mod act;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -54,6 +56,8 @@ pub(crate) struct Account {
     runs: BTreeMap<String, i64>,
     credits: Credits,
     quota_units: i64,
+    /// The queue's act: limits, a breaker, a retry, a redrive.
+    queue: act::Queue,
     api_calls: BTreeMap<String, u64>,
     resident_bytes: Option<u64>,
     look_next: Vec<String>,
@@ -82,9 +86,7 @@ pub(super) async fn run(args: &Args, terminal: &mut Terminal) -> Result<(), CliE
     terminal.answer(&account, || describe(&account))?;
     match account.disagreements.first() {
         None => Ok(()),
-        Some(first) => {
-            Err(CliError::Failed(format!("the account does not agree with the outside world: {first}")))
-        }
+        Some(first) => Err(CliError::Failed(format!("the account is not as it must be: {first}"))),
     }
 }
 
@@ -113,12 +115,16 @@ async fn play(args: &Args, terminal: &mut Terminal) -> Result<Account, CliError>
     let api_url = house.api_url.clone();
     let bar = progress_bar(terminal, rows_there_are(&sandbox));
     let played = tokio::select! {
-        played = scenes(&stage, &api_url, &connections, &token, &bar) => played,
-        ended = house.first_end() => ended,
+        played = perform(&stage, &sandbox, &api_url, &connections, &token, &bar, terminal) => played,
+        ended = house.first_end() => {
+            Err(ended.err().unwrap_or_else(|| CliError::Failed("a process of the house ended".to_owned())))
+        }
         () = signals.requested.cancelled() => Err(CliError::Interrupted),
     };
     let account = match played {
-        Ok(()) => Ok(account(&stage, &sandbox, begun.elapsed()).await?),
+        Ok((queue, disagreements)) => {
+            Ok(account(&stage, &sandbox, queue, disagreements, begun.elapsed()).await?)
+        }
         Err(error) => Err(error),
     };
     if account.is_ok() && args.stay {
@@ -132,6 +138,25 @@ async fn play(args: &Args, terminal: &mut Terminal) -> Result<Account, CliError>
 
 fn rows_there_are(sandbox: &Running) -> u64 {
     sandbox.totals().iter().map(|t| u64::from(t.readable_videos) + t.threads + t.replies).sum()
+}
+
+/// Plays all of it; returns what the queue's act has shown, and what of it is not as it must be.
+async fn perform(
+    stage: &Stage,
+    sandbox: &Running,
+    api_url: &str,
+    connections: &[ConnectionId],
+    token: &Secret,
+    bar: &ProgressBar,
+    terminal: &mut Terminal,
+) -> Result<(act::Queue, Vec<String>), CliError> {
+    scenes(stage, api_url, connections, token, bar).await?;
+    bar.suspend(|| terminal.note("The queue's act: the failures that are logged from here on are played."));
+    bar.set_message("the queue: limits, a breaker, a retry, a redrive");
+    let mut disagreements = Vec::new();
+    let queue = act::play(stage, sandbox, &mut disagreements).await?;
+    bar.finish_and_clear();
+    Ok((queue, disagreements))
 }
 
 async fn scenes(
@@ -161,7 +186,6 @@ async fn scenes(
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    bar.finish_and_clear();
     let answer = get(&format!("{api_url}{job}"), token).await?;
     match answer.status.as_str() {
         "completed" => Ok(()),
@@ -223,7 +247,13 @@ async fn all_synced(pool: &PgPool, connections: usize) -> Result<bool, CliError>
     Ok(usize::try_from(synced).is_ok_and(|synced| synced >= connections))
 }
 
-async fn account(stage: &Stage, sandbox: &Running, elapsed: Duration) -> Result<Account, CliError> {
+async fn account(
+    stage: &Stage,
+    sandbox: &Running,
+    queue: act::Queue,
+    mut disagreements: Vec<String>,
+    elapsed: Duration,
+) -> Result<Account, CliError> {
     let pool = &stage.pool;
     let mut jobs: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
     for row in sqlx::query!(r#"select job_type, status, count(*) as "n!" from background_jobs group by 1, 2"#)
@@ -257,7 +287,6 @@ async fn account(stage: &Stage, sandbox: &Running, elapsed: Duration) -> Result<
     .await?;
 
     let (totals, stats) = (sandbox.totals(), sandbox.stats());
-    let mut disagreements = Vec::new();
     let mut hold = |what: &str, ours: i64, theirs: u64| {
         if u64::try_from(ours) != Ok(theirs) {
             disagreements.push(format!("{what}: the database has {ours}, the outside world {theirs}"));
@@ -291,6 +320,7 @@ async fn account(stage: &Stage, sandbox: &Running, elapsed: Duration) -> Result<
             reserved: plain(&credits.reserved),
         },
         quota_units: rows.units,
+        queue,
         api_calls: stats
             .calls
             .iter()
@@ -351,6 +381,9 @@ pub(crate) fn describe(account: &Account) -> String {
     line("Credits charged", account.credits.charged.clone());
     line("Credits left, reserved", format!("{}, {}", account.credits.balances, account.credits.reserved));
     line("Units of quota", account.quota_units.to_string());
+    for (what, shown) in account.queue.lines() {
+        line(what, shown);
+    }
     for (endpoint, calls) in &account.api_calls {
         line(&format!("Calls of {endpoint}"), calls.to_string());
     }

@@ -1,10 +1,14 @@
-//! `greenroom queues`: how queues, lanes and pools stand, and what operators decide about them.
+//! `greenroom queues`: how queues, lanes, pools and workers stand, and what operators decide about them.
 
+#[cfg(test)]
+mod tests;
 mod view;
 
 use clap::{Args, Subcommand};
+use greenroom_boot::Config;
 use greenroom_queue::{
-    Breaker, Limits, Pausable, close_breaker, lanes, pools, reset_limits, set_lane, set_limits, set_paused,
+    Breaker, Limits, Pausable, close_breaker, lanes, list_workers, overview, pools, reset_limits, set_lane,
+    set_limits, set_paused,
 };
 use serde_json::json;
 
@@ -12,6 +16,14 @@ use crate::{CliError, Terminal};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Lists the queues: what waits, for what and how long, what runs, and who is there for it.
+    ///
+    /// READY jobs wait for a free slot only. BLOCKED ones for a full lane, a breaker, a pool or a pause,
+    /// LATER ones for their time, HELD ones for a paused kind or a batch. OLDEST is how long the oldest
+    /// ready job waits. Counts stop at 5,000; under --json 5001 means more.
+    List,
+    /// Lists the workers: what they serve, how many of their slots are busy, how long they have been silent.
+    Workers,
     /// Lists the lanes of a queue: those that are shut or set by hand, then those that are next.
     Lanes {
         /// The queue.
@@ -112,15 +124,27 @@ impl What {
 pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(), CliError> {
     let pool = terminal.database().await?;
     let mut conn = pool.acquire().await?;
+    // What has an end is judged by the clock that set it.
+    let now = sqlx::query_scalar!(r#"select greenroom.now() as "now!""#).fetch_one(&mut *conn).await?;
     match command {
+        Command::List => {
+            let queues = overview(&mut conn, &Config::load()?.section("queue")?).await?;
+            let rows: Vec<_> = queues.iter().map(view::queue).collect();
+            terminal.answer_table(&json!({"queues": queues}), view::QUEUE_HEAD, &rows)
+        }
+        Command::Workers => {
+            let workers = list_workers(&mut conn, &Config::load()?.section("queue")?).await?;
+            let rows: Vec<_> = workers.iter().map(view::worker).collect();
+            terminal.answer_table(&json!({"workers": workers}), view::WORKER_HEAD, &rows)
+        }
         Command::Lanes { queue, limit } => {
             let lanes = lanes(&mut conn, &queue, limit).await?;
-            let rows: Vec<_> = lanes.iter().map(view::lane).collect();
+            let rows: Vec<_> = lanes.iter().map(|lane| view::lane(lane, now)).collect();
             terminal.answer_table(&json!({"lanes": lanes}), view::LANE_HEAD, &rows)
         }
         Command::Pools => {
             let pools = pools(&mut conn).await?;
-            let rows: Vec<_> = pools.iter().map(view::pool).collect();
+            let rows: Vec<_> = pools.iter().map(|pool| view::pool(pool, now)).collect();
             terminal.answer_table(&json!({"pools": pools}), view::POOL_HEAD, &rows)
         }
         Command::Pause(what) => pause(what.pausable()?, true, &mut conn, terminal).await,

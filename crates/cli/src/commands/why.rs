@@ -33,7 +33,10 @@ fn text(why: &Why) -> String {
         }
         text.push('\n');
         for holder in &reason.holders {
-            let _ = writeln!(text, "  {:18} {holder}", "held by");
+            let _ = writeln!(text, "  {:18} held by {holder}", "");
+        }
+        if let Some(command) = &reason.command {
+            let _ = writeln!(text, "  {:18} to go on now: {}", "", plain(command));
         }
     }
     text
