@@ -136,7 +136,7 @@ pub(super) fn text(report: &Report) -> String {
     );
     let _ = writeln!(
         text,
-        "{:<34}{:<17}{:>8}{:>9}{:>17}{:>8}{:>9}{:>7}{:>8}{:>7}  {}",
+        "{:<37}{:<17}{:>8}{:>9}{:>17}{:>8}{:>9}{:>7}{:>8}{:>7}  {}",
         "load",
         "queue",
         "jobs",
@@ -173,7 +173,7 @@ pub(super) fn text(report: &Report) -> String {
 
 fn line(text: &mut String, row: &Row) {
     let spread = format!("{:.0}–{:.0}", row.slowest, row.fastest);
-    let _ = write!(text, "{:<34}{:<17}{:>8}{:>9.0}{spread:>17}", row.load, row.queue, row.jobs, row.per_sec);
+    let _ = write!(text, "{:<37}{:<17}{:>8}{:>9.0}{spread:>17}", row.load, row.queue, row.jobs, row.per_sec);
     match &row.cost {
         Some(cost) => {
             let _ = write!(
