@@ -1,6 +1,7 @@
 //! `greenroom bench`: measures, and prints the tables of it.
 
 mod adapter;
+mod queue;
 mod sync;
 
 use crate::{CliError, Terminal};
@@ -10,6 +11,8 @@ use crate::{CliError, Terminal};
 pub(crate) enum Bench {
     /// Syncs one large channel from the sandbox, beside a bare client that reads the same pages.
     Sync(sync::SyncArgs),
+    /// Drains, enqueues and waits in every way that matters, beside other queues, and judges the gates.
+    Queue(queue::QueueArgs),
     /// Does one thing with the queue on the empty database of `DATABASE_URL`, and says in one line of JSON
     /// how long it took: what a comparison of queues calls.
     #[command(subcommand)]
@@ -20,6 +23,7 @@ pub(crate) enum Bench {
 pub(super) async fn run(bench: &Bench, terminal: &mut Terminal) -> Result<(), CliError> {
     match bench {
         Bench::Sync(args) => sync::run(args, terminal).await,
+        Bench::Queue(args) => queue::run(args, terminal).await,
         Bench::Adapter(op) => adapter::run(op, terminal).await,
     }
 }

@@ -23,6 +23,8 @@ const QUEUE: &str = "bench";
 const CHUNK: u64 = 1_000;
 /// Jobs in hand at once: what has begun and what waits its turn in the process.
 const SLOTS: u32 = 2_000;
+/// The same under `BENCH_DEFAULTS=1`: what a worker has if nobody says otherwise.
+const DEFAULT_SLOTS: u32 = 10;
 /// How long nothing may happen before the operation is given up; `BENCH_TIMEOUT` seconds stand over it.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -204,7 +206,8 @@ impl AtWork {
     pub(super) fn start(queue: Queue, engine: PgPool, settings: Settings, seen: &Arc<Seen>) -> Self {
         let stop = CancellationToken::new();
         let jobs = Jobs::new().with::<Seq>(Some(seen));
-        let worker = Worker::new(queue, jobs, settings).engine(engine).serve(QUEUE, SLOTS);
+        let slots = if std::env::var_os("BENCH_DEFAULTS").is_some() { DEFAULT_SLOTS } else { SLOTS };
+        let worker = Worker::new(queue, jobs, settings).engine(engine).serve(QUEUE, slots);
         Self { stop: stop.clone(), task: tokio::spawn(worker.run(stop, CancellationToken::new())) }
     }
 
@@ -279,11 +282,11 @@ async fn latency(terminal: &Terminal, count: u64, every: Duration) -> Result<ser
 }
 
 /// Three percentiles, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Percentiles {
-    p50: f64,
-    p95: f64,
-    p99: f64,
+    pub(super) p50: f64,
+    pub(super) p95: f64,
+    pub(super) p99: f64,
 }
 
 impl Percentiles {
