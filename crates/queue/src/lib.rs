@@ -32,6 +32,7 @@ mod lane;
 mod leader;
 mod lease;
 mod listen;
+mod nudge;
 mod pause;
 mod pool;
 mod prune;
