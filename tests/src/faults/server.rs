@@ -25,6 +25,8 @@ async fn crash_the_server(times: usize) {
         .unwrap();
     let house = House::at(server.url(DATABASE), pool).await;
     let crew: Vec<_> = (0..2).map(|_| house.worker().slots(5).start()).collect();
+    // A process that loses its first session does not start, which is its supervisor's affair.
+    house.until("both work", "count(*) = 2 from greenroom.workers").await;
     let (mut acknowledged, mut worst) = (Vec::new(), Duration::ZERO);
     for _ in 0..times {
         acknowledged.extend(house.errands(60, Does::Wait(20)).await);

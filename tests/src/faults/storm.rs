@@ -48,7 +48,7 @@ impl Job for Call {
         match self.fate {
             0..10 => Err(Stop::retry("it broke")),
             10..15 => Err(Stop::cancel("it can never work")),
-            15..20 => Err(Stop::snooze_until(ctx.now().await?, "it said so")),
+            15..20 if rand::random() => Err(Stop::snooze_until(ctx.now().await?, "it said so")),
             // Not for ever: a job that only ever trips keeps its lane for itself.
             20..30 if rand::random() => Err(Stop::trip(Scope::Lane, None, "it did not answer")),
             20..60 => {
