@@ -21,6 +21,7 @@ async fn needs_faketime_a_wrong_clock_hurries_and_delays_nothing() {
             .env("LD_PRELOAD", FAKETIME)
             .env("FAKETIME", by)
             .env("DONT_FAKE_MONOTONIC", "1")
+            .env("GREENROOM__LOG__FILTER", "info")
     };
     let mut crew = [skewed("+3600s").start(), skewed("-3600s").start()];
     house.until("both are there", "count(*) = 2 from greenroom.workers").await;
