@@ -44,7 +44,7 @@ async fn needs_faketime_a_wrong_clock_hurries_and_delays_nothing() {
     let busy = "select count(distinct worker_id) from background_jobs";
     assert_eq!(house.number(busy).await, 2, "both worked");
     // The test is worth something only where their clocks were wrong.
-    let this_hour = chrono::Utc::now().format("%Y-%m-%dT%H:").to_string();
+    let this_hour = greenroom_model::Clock::system().now().format("%Y-%m-%dT%H:").to_string();
     for process in &mut crew {
         let log = process.log();
         assert!(log.contains("Working on") && !log.contains(&this_hour), "its clock is right:\n{log}");

@@ -96,7 +96,7 @@ async fn long_a_commit_whose_answer_is_lost_has_happened_once() {
 }
 
 /// Asks one process after the other to stop, as a rolling release does.
-async fn roll(every: Duration, stops: usize, steps: u32) {
+async fn roll(every: Duration, times: usize, steps: u32) {
     let house = House::new().await;
     let jobs = 12;
     house.errands(jobs, Does::Steps(steps, 50)).await;
@@ -104,7 +104,7 @@ async fn roll(every: Duration, stops: usize, steps: u32) {
     let mut crew: Vec<Process> = (0..3).map(|_| start()).collect();
     house.until("it has begun", "count(*) >= 12 from steps").await;
     let mut slowest = Duration::ZERO;
-    for _ in 0..stops {
+    for _ in 0..times {
         let stopped = crew.remove(0).stop();
         crew.push(start());
         slowest = slowest.max(stopped.await);
@@ -120,7 +120,7 @@ async fn roll(every: Duration, stops: usize, steps: u32) {
     let wanted = jobs * steps as usize;
     assert_eq!(taken, [format!("{wanted} {wanted}")], "no step was lost or taken twice");
     assert!(slowest < Duration::from_secs(5), "a process took {slowest:?} to stop");
-    println!("{stops} stops, {released} jobs given back, {wanted} steps, slowest stop {slowest:?}");
+    println!("{times} stops, {released} jobs given back, {wanted} steps, slowest stop {slowest:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

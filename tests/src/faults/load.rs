@@ -129,6 +129,7 @@ async fn long_a_whale_takes_no_more_than_its_share() {
 }
 
 /// Gives every lane its weight and more jobs than are done; returns how many were of each.
+#[expect(clippy::cast_precision_loss, reason = "a few thousand")]
 async fn weigh(lanes: &[(&str, f32)], until_done: usize) -> Vec<f64> {
     let house = House::new().await;
     let mut conn = house.pool.acquire().await.unwrap();
@@ -182,6 +183,8 @@ async fn cost_of_a_claim(conn: &mut PgConnection, slots: u32) -> (i64, i64) {
     let plan: serde_json::Value = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *conn).await.unwrap();
     sqlx::raw_sql("rollback").execute(&mut *conn).await.unwrap();
     let plan = &plan[0]["Plan"];
+    // Rows are told with decimals by some versions.
+    #[expect(clippy::cast_possible_truncation, reason = "a few thousand")]
     let number = |name: &str| plan[name].as_f64().unwrap() as i64;
     (number("Shared Hit Blocks") + number("Shared Read Blocks"), number("Actual Rows"))
 }

@@ -26,8 +26,7 @@ async fn cut_off(house: &House, mut far: Process, cuts: &[(&str, &Cut<'_>)], len
     for (which, cut) in cuts {
         jobs += house.errands(40, Does::Wait(100)).await.len();
         let works = format!(
-            "exists (select from background_jobs where status = 'running' and worker_id <> '{}')",
-            near_id
+            "exists (select from background_jobs where status = 'running' and worker_id <> '{near_id}')"
         );
         house.until("the far one works", &works).await;
         cut(true);
@@ -57,7 +56,7 @@ async fn a_worker_that_is_cut_off_loses_its_jobs_and_comes_back() {
     let far = house.worker().by(&wire.url).slots(2).start();
     let questions = |cut| wire.hold_questions(cut);
     let answers = |cut| wire.hold_answers(cut);
-    cut_off(&house, far, &[("questions", &questions), ("answers", &answers)], Duration::from_secs(15)).await;
+    cut_off(&house, far, &[("questions", &questions), ("answers", &answers)], Duration::from_secs(25)).await;
     drop(bystander);
 }
 
@@ -136,7 +135,7 @@ async fn cut_the_network(length: Duration) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs iproute2, and to be root"]
 async fn needs_netns_a_worker_whose_network_is_cut_comes_back() {
-    cut_the_network(Duration::from_secs(15)).await;
+    cut_the_network(Duration::from_secs(25)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
