@@ -290,7 +290,7 @@ mod tests {
         sql(
             &db,
             "insert into background_jobs (job_type, queue, lane, max_attempts, run_at, rank, status, completed_at)
-             select 'sync', 'syncs', greenroom.lane_id('syncs', '', '#' || n % 8), 3, t.now,
+             select 'sync', 'syncs', greenroom.lane_id('syncs', '', 'connection:' || n % 8), 3, t.now,
                     greenroom.job_rank(t.now, 5::smallint) + n, s.status,
                     case when s.status = 'completed' then t.now end
                from (select greenroom.now() as now) t cross join generate_series(1, 10000) n

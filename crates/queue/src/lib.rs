@@ -23,6 +23,7 @@ mod lane;
 mod leader;
 mod lease;
 mod listen;
+mod nudge;
 mod overview;
 mod pause;
 mod pool;

@@ -239,11 +239,27 @@ impl Jobs {
     }
 }
 
+/// Says what is wrong with a payload and not what stands in it: serde quotes values, and an error's text is
+/// logged and stored.
+fn without_values(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if let (Some(begin), Some(end)) = (text.find('"'), text.rfind('"'))
+        && begin < end
+    {
+        return format!("{}\"…\"{}", &text[..begin], &text[end + 1..]);
+    }
+    // So it quotes names, which the code has; but not the one that it does not know.
+    match text.strip_prefix("unknown variant `").and_then(|rest| rest.split_once("`, ")) {
+        Some((_, rest)) => format!("unknown variant `…`, {rest}"),
+        None => text,
+    }
+}
+
 async fn run<J: Job>(claimed: &Claimed, state: &J::State, ctx: &Context) -> Verdict {
     let outcome = match serde_json::from_str::<J>(claimed.payload.get()) {
         Ok(job) => job.run(state, ctx).await,
         // A newer release may have written it, and may yet read it: so this is an attempt, not the end.
-        Err(error) => Err(Stop::retry(format!("the payload does not decode: {error}"))),
+        Err(error) => Err(Stop::retry(format!("the payload does not decode: {}", without_values(&error)))),
     };
     match outcome {
         Ok(done) if done.written => Verdict::CompletedInTransaction,
@@ -277,5 +293,29 @@ fn wait(policy: &Policy, attempt: i16) -> Duration {
 impl std::fmt::Debug for Jobs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.kinds.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_values;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Colour {
+        Red,
+    }
+
+    #[test]
+    fn what_does_not_decode_is_told_without_its_values() {
+        let number = serde_json::from_str::<u8>(r#""canary \"quoted\" \u00fc""#).unwrap_err();
+        let colour = serde_json::from_str::<Colour>(r#""canary""#).unwrap_err();
+        assert_eq!(
+            without_values(&number).split(" at ").next(),
+            Some("invalid type: string \"…\", expected u8")
+        );
+        let told = without_values(&colour);
+        assert!(told.starts_with("unknown variant `…`, expected `red`"), "{told}");
+        assert!(matches!(serde_json::from_str(r#""red""#), Ok(Colour::Red)));
     }
 }

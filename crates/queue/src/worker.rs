@@ -16,6 +16,7 @@ use crate::claim::timed;
 use crate::driver::{Channels, Driver, Stopping};
 use crate::engine::Engine;
 use crate::listen::{Pulse, listen};
+use crate::nudge::Nudge;
 use crate::settle::Verdict;
 use crate::sweep::Sweeper;
 use crate::workers::Served;
@@ -96,6 +97,7 @@ impl Worker {
         let name =
             format!("{}-{id}", self.served.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join("+"));
         let limit = self.settings.statement_timeout();
+        let _nudge = Nudge::start();
         self.jobs.register(&self.engine).await.map_err(QueueError::from)?;
         timed(&self.engine, limit, async |conn: &mut sqlx::PgConnection| {
             workers::started(conn, id, &name, &self.served).await
@@ -123,9 +125,15 @@ impl Worker {
         let driver = tokio::spawn(driver.run());
         let units = tokio::spawn(self.queue.units().clone().keep_house());
         let runtime = self.runtime(&name, Handout { jobs, acks: ack }, gently);
-        let ended = tokio::spawn(runtime).await;
+        let mut runtime = tokio::spawn(runtime);
 
         let drove = driver.await;
+        // Everything is settled or given back; a handler that never yields is not waited for.
+        let ended = tokio::time::timeout(limit, &mut runtime).await.unwrap_or_else(|_| {
+            warn!("A handler does not end; its job was given back, so leaving without it");
+            runtime.abort();
+            Ok(Ok(()))
+        });
         sweeping.cancel();
         let _ = sweeper.await;
         listener.abort();
