@@ -476,11 +476,15 @@ begin
                               from (select from public.background_jobs r
                                      where r.lane = l.id and r.lane > 0 and r.status = 'running' limit limits.cap) running)))
                    end as free
-              from unnest(locked) with ordinality as o (id, position)
+              from (select part.*, wanted - sum(part.base) over () as over
+                      from (select o.id, o.position,
+                                   -- By weight; what rounding leaves goes to the first in the fair order.
+                                   floor(wanted * w.weight / sum(w.weight) over ())::integer as base
+                              from unnest(locked) with ordinality as o (id, position)
+                              join greenroom.lanes w on w.id = o.id) part) o
               join greenroom.lanes l on l.id = o.id
              cross join lateral (
-                   select wanted / cardinality(locked)
-                        + (o.position <= wanted % cardinality(locked))::integer as quantum) share
+                   select o.base + (o.position <= o.over)::integer as quantum) share
              cross join lateral (
                    select case when l.open_until is null then l.cap else 1 end as cap) limits
         ), pick as materialized (

@@ -16,7 +16,8 @@ use crate::breaker::{self, Breaker};
 use crate::claim::{Claims, Track, claim, timed};
 use crate::lease::{Renewed, renew};
 use crate::settle::{Settlement, Verdict, change, complete, forget};
-use crate::{QueueError, Settings, workers};
+use crate::workers::{self, Served};
+use crate::{QueueError, Settings};
 
 /// What the driver asks of the database.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Engine {
     pub worker: Uuid,
     pub pool: PgPool,
     pub settings: Arc<Settings>,
+    pub name: Arc<str>,
+    pub served: Arc<[Served]>,
 }
 
 /// What became of a batch that was to be settled.
@@ -46,6 +49,11 @@ pub(crate) struct Cared {
 }
 
 impl Engine {
+    /// Makes the engine of a worker that serves nothing yet.
+    pub(crate) fn new(worker: Uuid, pool: PgPool, settings: Arc<Settings>) -> Self {
+        Self { worker, pool, settings, name: "".into(), served: Arc::new([]) }
+    }
+
     fn limit(&self) -> Duration {
         self.settings.statement_timeout()
     }
@@ -218,7 +226,10 @@ impl Engine {
         }
         let (worker, busy) = (self.worker, i32::try_from(busy).unwrap_or(i32::MAX));
         let seen = timed(&self.pool, self.limit(), async |conn: &mut PgConnection| {
-            workers::seen(conn, worker, busy).await
+            if !workers::seen(conn, worker, busy).await? {
+                workers::started(conn, worker, &self.name, &self.served).await?;
+            }
+            Ok(())
         });
         if let Err(error) = seen.await {
             debug!(%error, "Could not say that this worker lives");

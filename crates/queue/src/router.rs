@@ -133,6 +133,8 @@ impl Jobs {
     pub async fn register(&self, pool: &sqlx::PgPool) -> Result<(), sqlx::Error> {
         let mut conn = pool.acquire().await?;
         crate::pool::declare(&mut conn, &self.all_pools()).await?;
+        // Their first windows begin now: a job that spends units must not wait for the sweeper.
+        crate::pool::renew_windows(&mut conn).await?;
         let kinds: Vec<&KindInfo> = self.kinds().collect();
         let lane = |info: &&KindInfo| match info.policy.lane {
             Lane::Shared => (None, None),

@@ -90,8 +90,7 @@ pub async fn sweep(pool: &PgPool, settings: &Settings) -> Result<Swept, QueueErr
 
 async fn sweep_from(pool: &PgPool, settings: &Settings, places: &mut Places) -> Result<Swept, QueueError> {
     let (limit, batch) = (settings.statement_timeout(), i64::from(settings.batch));
-    let (promoted, mut queues) =
-        timed(pool, limit, async |conn: &mut PgConnection| due::promote(conn, batch).await).await?;
+    let (promoted, mut queues) = promote_from(pool, settings).await?;
     let held = &mut places.held;
     let (released, of_released) =
         timed(pool, limit, async |conn: &mut PgConnection| release(conn, held).await).await?;
@@ -112,6 +111,22 @@ async fn sweep_from(pool: &PgPool, settings: &Settings, places: &mut Places) -> 
         timed(pool, limit, async |conn: &mut PgConnection| notify(conn, &queues).await).await?;
     }
     Ok(Swept { promoted, released, rescued, woken })
+}
+
+/// Promotes batch after batch for half an interval: many jobs may be due in the same second.
+async fn promote_from(pool: &PgPool, settings: &Settings) -> Result<(u64, Vec<String>), QueueError> {
+    let (limit, batch) = (settings.statement_timeout(), u64::from(settings.batch));
+    let until = Instant::now() + settings.sweep_interval() / 2;
+    let (mut promoted, mut queues) = (0, Vec::new());
+    loop {
+        let promote = async |conn: &mut PgConnection| due::promote(conn, i64::from(settings.batch)).await;
+        let (some, of_some) = timed(pool, limit, promote).await?;
+        promoted += some;
+        queues.extend(of_some);
+        if some < batch || Instant::now() >= until {
+            return Ok((promoted, queues));
+        }
+    }
 }
 
 async fn rescue_from(
@@ -183,17 +198,17 @@ impl Sweeper {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut ticks: u32 = 0;
         loop {
+            // The first one at once: a worker that starts may find what nobody woke.
+            if self.leader.leads().await {
+                if let Err(error) = self.tick(ticks).await {
+                    warn!(%error, "A sweep failed; the next one goes on");
+                }
+                ticks = ticks.wrapping_add(1);
+            }
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep(self.settings.sweep_interval()) => {}
             }
-            if !self.leader.leads().await {
-                continue;
-            }
-            if let Err(error) = self.tick(ticks).await {
-                warn!(%error, "A sweep failed; the next one goes on");
-            }
-            ticks = ticks.wrapping_add(1);
         }
         self.leader.resign().await;
     }

@@ -78,7 +78,7 @@ pub async fn drain(queue: &Queue, jobs: &Jobs) -> Result<usize, QueueError> {
             if matches!(verdict, Verdict::Lost | Verdict::CompletedInTransaction) {
                 continue;
             }
-            let engine = Engine { worker, pool: queue.pool().clone(), settings: Arc::clone(&settings) };
+            let engine = Engine::new(worker, queue.pool().clone(), Arc::clone(&settings));
             let settled = engine.settle(vec![Settlement::of(&job, verdict)]).await;
             if !settled.left.is_empty() {
                 return Err(QueueError::Unsettled(job.id));

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use crate::claim::timed;
@@ -26,16 +26,16 @@ const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Queue {
     pool: PgPool,
-    lanes: mpsc::UnboundedSender<Vec<WakeLane>>,
+    wakes: mpsc::UnboundedSender<Wake>,
     units: Units,
 }
 
 impl Queue {
     /// Makes a handle and starts its waker, which ends with the last clone. Needs a tokio runtime.
     pub fn new(pool: PgPool) -> Self {
-        let (lanes, woken) = mpsc::unbounded_channel();
-        tokio::spawn(run_waker(pool.clone(), woken));
-        Self { units: Units::new(pool.clone()), pool, lanes }
+        let (wakes, asked) = mpsc::unbounded_channel();
+        tokio::spawn(run_waker(pool.clone(), asked));
+        Self { units: Units::new(pool.clone()), pool, wakes }
     }
 
     /// Returns the pool it works on.
@@ -74,18 +74,48 @@ impl Queue {
         let lanes: Vec<WakeLane> = jobs.iter().filter_map(|job| job.lane.clone()).collect();
         if !lanes.is_empty() {
             // The waker only ends when this handle is dropped; then there is nobody to tell.
-            let _ = self.lanes.send(lanes);
+            let _ = self.wakes.send(Wake::Lanes(lanes));
+        }
+    }
+
+    /// Waits until every wake that was asked for has been sent: for a process that enqueues and ends.
+    /// Without it the sweeper finds the jobs, a second or so later.
+    pub async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.wakes.send(Wake::Flush(done)).is_ok() {
+            let _ = flushed.await;
         }
     }
 }
 
-async fn run_waker(pool: PgPool, mut woken: mpsc::UnboundedReceiver<Vec<WakeLane>>) {
+/// What the waker is asked.
+#[derive(Debug)]
+enum Wake {
+    Lanes(Vec<WakeLane>),
+    /// To answer when everything before it is done.
+    Flush(oneshot::Sender<()>),
+}
+
+async fn run_waker(pool: PgPool, mut asked: mpsc::UnboundedReceiver<Wake>) {
     let mut batch = Vec::new();
-    while woken.recv_many(&mut batch, 10_000).await > 0 {
-        let lanes = merge(batch.drain(..).flatten());
-        let wake = async |conn: &mut PgConnection| wake_lanes(conn, &lanes).await;
-        if let Err(error) = timed(&pool, WAKE_TIMEOUT, wake).await {
-            warn!(%error, "Could not wake {} lanes; the sweeper will", lanes.len());
+    while asked.recv_many(&mut batch, 10_000).await > 0 {
+        let (mut lanes, mut flushed) = (Vec::new(), Vec::new());
+        for wake in batch.drain(..) {
+            match wake {
+                Wake::Lanes(some) => lanes.extend(some),
+                Wake::Flush(done) => flushed.push(done),
+            }
+        }
+        if !lanes.is_empty() {
+            let lanes = merge(lanes.into_iter());
+            let wake = async |conn: &mut PgConnection| wake_lanes(conn, &lanes).await;
+            if let Err(error) = timed(&pool, WAKE_TIMEOUT, wake).await {
+                warn!(%error, "Could not wake {} lanes; the sweeper will", lanes.len());
+            }
+        }
+        for done in flushed {
+            // Who asked may have gone.
+            let _ = done.send(());
         }
         tokio::time::sleep(MERGE_WINDOW).await;
     }

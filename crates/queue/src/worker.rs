@@ -112,8 +112,11 @@ impl Worker {
         let sweeper =
             tokio::spawn(Sweeper::new(self.engine.clone(), id, &self.settings).run(sweeping.clone()));
 
-        let engine =
-            Engine { worker: id, pool: self.engine.clone(), settings: Arc::new(self.settings.clone()) };
+        let engine = Engine {
+            name: name.as_str().into(),
+            served: self.served.clone().into(),
+            ..Engine::new(id, self.engine.clone(), Arc::new(self.settings.clone()))
+        };
         let driver = Driver::new(
             engine,
             self.jobs.clone(),

@@ -93,12 +93,14 @@ pub(crate) async fn started(
     Ok(())
 }
 
-/// Writes that a worker lives.
-pub(crate) async fn seen(conn: &mut PgConnection, id: Uuid, busy: i32) -> Result<(), sqlx::Error> {
-    sqlx::query!("update greenroom.workers set seen_at = greenroom.now(), busy = $2 where id = $1", id, busy)
-        .execute(conn)
-        .await?;
-    Ok(())
+/// Writes that a worker lives; tells whether it is known. One that was silent for long is forgotten.
+pub(crate) async fn seen(conn: &mut PgConnection, id: Uuid, busy: i32) -> Result<bool, sqlx::Error> {
+    let seen = sqlx::query!(
+        "update greenroom.workers set seen_at = greenroom.now(), busy = $2 where id = $1",
+        id,
+        busy
+    );
+    Ok(seen.execute(conn).await?.rows_affected() > 0)
 }
 
 /// Returns which of these jobs this worker ran last and are at their end.

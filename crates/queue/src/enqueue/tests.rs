@@ -77,7 +77,7 @@ impl House {
 
     pub(super) async fn settle(&self, job: &Claimed, verdict: Verdict) {
         let (pool, settings) = (self.db.pool().clone(), Arc::default());
-        let engine = Engine { worker: self.worker, pool, settings };
+        let engine = Engine::new(self.worker, pool, settings);
         assert!(engine.settle(vec![Settlement::of(job, verdict)]).await.left.is_empty());
     }
 

@@ -134,12 +134,14 @@ pub(super) async fn run(op: &Op, terminal: &mut Terminal) -> Result<(), CliError
             let queue = Queue::new(producers_pool(terminal, *producers).await?);
             let begun = Instant::now();
             let done = enqueue_singly(&queue, *n, *producers).await?;
+            queue.flush().await;
             json!({"op": "enqueue", "n": n, "done": done, "secs": begun.elapsed().as_secs_f64()})
         }
         Op::Bulk { n } => {
             let queue = Queue::new(terminal.database().await?);
             let begun = Instant::now();
             let done = enqueue_in_bulk(&queue, *n).await?;
+            queue.flush().await;
             json!({"op": "bulk", "n": n, "done": done, "secs": begun.elapsed().as_secs_f64()})
         }
         Op::Drain { n } => drain(terminal, *n).await?,
