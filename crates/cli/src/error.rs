@@ -178,12 +178,14 @@ fn queue(error: &QueueError) -> (Exit, &'static str) {
         QueueError::NotFound(_) | QueueError::NoSuch { .. } | QueueError::NoSchedule(_) => {
             (Exit::NotFound, "not_found")
         }
-        QueueError::NoWindow(_) | QueueError::StripeHasNoCap(_) => (Exit::Usage, "usage"),
         QueueError::NotDeclared(_) => (Exit::Conflict, "not_declared"),
         QueueError::Cron(_) => (Exit::Usage, "cron"),
         QueueError::WrongState { .. } => (Exit::Conflict, "wrong_state"),
         QueueError::KeyHeld { .. } => (Exit::Conflict, "key_held"),
-        QueueError::Unbounded | QueueError::NotForThese(_) => (Exit::Usage, "usage"),
+        QueueError::Unbounded
+        | QueueError::NotForThese(_)
+        | QueueError::NoWindow(_)
+        | QueueError::StripeHasNoCap(_) => (Exit::Usage, "usage"),
         QueueError::SearchTooLong(_) => (Exit::Failed, "search_too_long"),
         QueueError::Timeout(_) => (Exit::TryAgain, "database_busy"),
         QueueError::Database(error) => database(error),

@@ -46,7 +46,8 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, mut terminal: Termina
     let outcome = match Cli::try_parse_from(&args) {
         Ok(cli) => {
             terminal.json = cli.json;
-            cli.command.run(&mut terminal).await
+            // Boxed, since it has many commands.
+            Box::pin(cli.command.run(&mut terminal)).await
         }
         Err(said) if said.use_stderr() => {
             // Nothing was parsed, so the one flag that matters now is looked for by hand.

@@ -249,7 +249,7 @@ impl Driver {
     fn take(&mut self, ack: Ack) {
         let job = ack.job;
         // A job claimed again since then is held under another token.
-        if !self.held.holds(job.id, job.token) {
+        if !self.held.holds(job.id, job.token) || matches!(ack.verdict, Ok(Verdict::Withdrawn)) {
             return;
         }
         let verdict = ack.verdict.unwrap_or_else(|panic| self.jobs.panicked(&job.kind, job.attempt, panic));
@@ -369,7 +369,10 @@ impl Driver {
 
     /// Settles as jobs end, until none is left, the deadline comes or somebody is in a hurry.
     async fn drain(&mut self, deadline: Instant, hurry: CancellationToken) {
-        while !self.held.is_empty() && Instant::now() < deadline {
+        let is_done = |driver: &Self| {
+            driver.held.is_empty() && driver.unsettled.is_empty() && driver.settling.is_none()
+        };
+        while !is_done(self) && Instant::now() < deadline {
             self.heartbeat.beat();
             self.start_settling();
             self.start_caring();

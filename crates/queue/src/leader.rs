@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::claim::{interval, timed};
 
-const TERM: Duration = Duration::from_secs(15);
+const TERM: Duration = Duration::from_secs(9);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A candidate for one role, and what it knows of its own term.

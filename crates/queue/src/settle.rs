@@ -44,6 +44,8 @@ pub(crate) enum Verdict {
     Cancelled,
     /// The lease was lost: nothing of this attempt may be written.
     Lost,
+    /// It never began: the worker stopped, and has given it back already.
+    Withdrawn,
 }
 
 impl Verdict {
@@ -106,7 +108,8 @@ impl Settlement {
             | Verdict::Forgotten
             | Verdict::CompletedInTransaction
             | Verdict::Tripped { .. }
-            | Verdict::Lost => return None,
+            | Verdict::Lost
+            | Verdict::Withdrawn => return None,
             Verdict::Retry { error, .. } if self.attempt >= self.max_attempts => {
                 let alike = Some(fingerprint::of_error(error));
                 Change {

@@ -57,7 +57,7 @@ fn outcome(job: &Claimed, verdict: &Verdict) -> &'static str {
         Verdict::Released { .. } => "released",
         Verdict::Discarded { .. } => "dead",
         Verdict::Cancelled => "cancelled",
-        Verdict::Lost => "lost",
+        Verdict::Lost | Verdict::Withdrawn => "lost",
     }
 }
 
@@ -77,6 +77,7 @@ fn log(job: &Claimed, verdict: &Verdict) {
         Verdict::Released { reason, .. } => info!(reason, "Gave the job back"),
         Verdict::Discarded { reason } => error!(error = reason, "The job ended for good"),
         Verdict::Cancelled => info!("The job was cancelled"),
+        Verdict::Withdrawn => {}
         Verdict::Lost => warn!("The lease was lost; nothing of this attempt is kept"),
     }
 }

@@ -175,7 +175,7 @@ impl Worker {
                     (jobs.clone(), queue.clone(), Arc::clone(&settings), stopping.clone());
                 async move {
                     if !handed.begun.begin() {
-                        return Ok::<_, BoxDynError>(Verdict::Lost);
+                        return Ok::<_, BoxDynError>(Verdict::Withdrawn);
                     }
                     Ok(jobs.run(handed.job, queue, handed.interrupt, stopping, &settings).await)
                 }

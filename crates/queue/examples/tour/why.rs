@@ -44,12 +44,14 @@ pub(crate) async fn run(db: &Database, notes: &Arc<Notes>) -> Outcome {
 
     notes.say("before any worker has started:");
     let first = queue.enqueue(&bake()).await?.id;
+    queue.flush().await;
     ask(first).await?;
 
     let jobs = Jobs::new().with::<Bake>(Some(&taken_out));
     let worker = AtWork::start(Worker::new(queue.clone(), jobs, Settings::default()).serve("bakery", 8));
     until(&queue, first, "running").await?;
     let second = queue.enqueue(&bake()).await?.id;
+    queue.flush().await;
     notes.say("while another bakes:");
     let holders = ask(second).await?;
     notes.say(format!("  held by the first: {}", holders == [first]));

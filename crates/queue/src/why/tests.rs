@@ -70,7 +70,7 @@ impl World {
         let db = Database::new().await;
         let (queue, worker) = (Queue::new(db.pool().clone()), Uuid::now_v7());
         let world = Self { db, queue, worker };
-        world.jobs().register(world.db.pool()).await.unwrap();
+        World::jobs().register(world.db.pool()).await.unwrap();
         let served = ["calls", "plain"].map(|name| workers::Served { name: name.to_owned(), slots: 8 });
         let mut conn = world.db.pool().acquire().await.unwrap();
         workers::started(&mut conn, worker, "a-worker", &served).await.unwrap();
@@ -79,7 +79,7 @@ impl World {
         world
     }
 
-    fn jobs(&self) -> Jobs {
+    fn jobs() -> Jobs {
         let state = Arc::new(());
         Jobs::new().with::<Call>(Some(&state)).with::<Plain>(Some(&state)).pool(OUTSIDE)
     }
@@ -163,7 +163,7 @@ async fn a_job_whose_time_has_not_come() {
     assert_eq!(command(&told), format!("greenroom jobs retry {later}"));
 
     let again = world.plain("badly").await;
-    drain(&world.queue, &world.jobs()).await.unwrap();
+    drain(&world.queue, &World::jobs()).await.unwrap();
     let told = world.expect(again, &["not_due"]).await;
     assert!(
         told.verdict.contains("retried, with 1 of 2 used up; the next is due later: it broke"),
@@ -362,9 +362,9 @@ async fn a_job_that_is_over() {
     let world = World::new().await;
     let (done, bad, worse) =
         (world.plain("").await, world.plain("badly").await, world.plain("for good").await);
-    drain(&world.queue, &world.jobs()).await.unwrap();
+    drain(&world.queue, &World::jobs()).await.unwrap();
     world.db.advance(Duration::from_hours(1)).await;
-    drain(&world.queue, &world.jobs()).await.unwrap();
+    drain(&world.queue, &World::jobs()).await.unwrap();
     let poison = world.plain("").await;
     for _ in 0..3 {
         assert_eq!(world.claim("plain", "").await, 1);

@@ -270,11 +270,11 @@ async fn latency(terminal: &Terminal, count: u64, every: Duration) -> Result<ser
     let secs = begun.elapsed().as_secs_f64();
     worker.stop().await;
     let (mut pick, mut e2e) = (Vec::new(), Vec::new());
-    for ((before, after), began) in sent.iter().zip(&seen.began) {
-        let began = began.load(Ordering::Acquire);
-        if began > 0 {
-            pick.push(began.saturating_sub(*after));
-            e2e.push(began.saturating_sub(*before));
+    for ((before, after), start) in sent.iter().zip(&seen.began) {
+        let start = start.load(Ordering::Acquire);
+        if start > 0 {
+            pick.push(start.saturating_sub(*after));
+            e2e.push(start.saturating_sub(*before));
         }
     }
     Ok(json!({

@@ -199,7 +199,7 @@ async fn all(act: Act, which: All, pace: Pace, terminal: &mut Terminal) -> Resul
     }
     let bar = terminal.progress();
     let tell = |so_far: &BulkOutcome| {
-        bar.set_message(format!("{} of {jobs} {what}", so_far.done + so_far.requested))
+        bar.set_message(format!("{} of {jobs} {what}", so_far.done + so_far.requested));
     };
     let outcome = run(&pool, act, &filter, pace, tell).await?;
     bar.finish_and_clear();

@@ -18,7 +18,7 @@ pub(super) async fn run(bench: &mut Bench<'_>) -> Result<(), CliError> {
         let shortly = waits(bench, &ours, leads, SHORTLY).await?;
         let longer = waits(bench, &ours, leads, LONGER).await?;
         #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
-        let each_second = (longer - shortly) as f64 / (LONGER - SHORTLY).as_secs_f64();
+        let each_second = (longer - shortly) as f64 / LONGER.saturating_sub(SHORTLY).as_secs_f64();
         bench.report.fact(name, each_second, "");
     }
     Ok(())

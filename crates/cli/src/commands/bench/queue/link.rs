@@ -54,6 +54,7 @@ fn later(
     });
     thread::spawn(move || {
         while let Ok((due, piece)) = pieces.recv() {
+            #[expect(clippy::disallowed_methods, reason = "a thread of its own, which does nothing else")]
             thread::sleep(due.saturating_duration_since(Instant::now()));
             if to.write_all(&piece).is_err() {
                 break;

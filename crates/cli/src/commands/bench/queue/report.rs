@@ -136,18 +136,8 @@ pub(super) fn text(report: &Report) -> String {
     );
     let _ = writeln!(
         text,
-        "{:<37}{:<17}{:>8}{:>9}{:>17}{:>8}{:>9}{:>7}{:>8}{:>7}  {}",
-        "load",
-        "queue",
-        "jobs",
-        "jobs/s",
-        "slowest–fastest",
-        "PG µs",
-        "proc µs",
-        "WAL B",
-        "tx/job",
-        "dead",
-        "pick-up p50/p95/p99 ms"
+        "{:<37}{:<17}{:>8}{:>9}{:>17}{:>8}{:>9}{:>7}{:>8}{:>7}  pick-up p50/p95/p99 ms",
+        "load", "queue", "jobs", "jobs/s", "slowest–fastest", "PG µs", "proc µs", "WAL B", "tx/job", "dead",
     );
     for row in &report.rows {
         line(&mut text, row);
