@@ -449,24 +449,24 @@ begin
         end if;
     end if;
 
-    -- One claimer must leave lanes to the next: of a few lanes it takes half. The floor spares the scan
-    -- the dead entries that lanes leave behind as they move on; the caller lowers it now and then.
-    select count(*) into awake_lanes
-      from (select from greenroom.lanes l
-             where l.queue = p_queue and l.pool = p_pool and l.awake and l.vtime >= p_floor limit 32) few;
-    select array_agg(x.id order by x.vtime, x.id), min(x.vtime) into locked, lowest
-      from (select l.id, l.vtime from greenroom.lanes l
-             where l.queue = p_queue and l.pool = p_pool and l.awake and l.vtime >= p_floor
-             order by l.vtime, l.id
-             limit least(wanted, case when awake_lanes < 32 then greatest(1, (awake_lanes + 1) / 2) else wanted end)
-               for no key update skip locked) x;
-    if locked is null then
-        return;
-    end if;
     select coalesce(array_agg(k.kind), '{}') into paused_kinds from greenroom.kinds k where k.paused;
 
-    -- Jobs of paused kinds are set aside; those behind them do not wait for the next claim.
-    for round in 1..20 loop
+    -- A lane that turns out to be empty falls asleep, and jobs of paused kinds are set aside: what others
+    -- have, or what is behind those, does not wait for the next claim.
+    for round in 1..32 loop
+        -- One claimer must leave lanes to the next: of a few lanes it takes half. The floor spares the scan
+        -- the dead entries that lanes leave behind as they move on; the caller lowers it now and then.
+        select count(*) into awake_lanes
+          from (select from greenroom.lanes l
+                 where l.queue = p_queue and l.pool = p_pool and l.awake and l.vtime >= p_floor limit 32) few;
+        select array_agg(x.id order by x.vtime, x.id), min(x.vtime) into locked, lowest
+          from (select l.id, l.vtime from greenroom.lanes l
+                 where l.queue = p_queue and l.pool = p_pool and l.awake and l.vtime >= p_floor
+                 order by l.vtime, l.id
+                 limit least(wanted, case when awake_lanes < 32 then greatest(1, (awake_lanes + 1) / 2) else wanted end)
+                   for no key update skip locked) x;
+        exit when locked is null;
+
         return query
         with open_lanes as materialized (
             select l.id, l.weight, l.head, limits.cap, l.open_until is not null as half_open, share.quantum,
@@ -529,6 +529,6 @@ begin
                   b.cancel_requested_at is not null, b.trace,
                   case when probing then 'pool' when p.half_open then 'lane' end, lowest,
                   date_part('epoch', greenroom.now() - b.run_at);
-        exit when found or paused_kinds = '{}';
+        exit when found;
     end loop;
 end $$;

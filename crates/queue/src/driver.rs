@@ -167,8 +167,8 @@ impl Driver {
                 }
                 cared = self.caring.answer() => self.cared(cared),
                 Some(ack) = self.acks.recv() => {
-                    self.take(ack);
-                    self.take_acks();
+                    // What needs no settling has freed its slot already.
+                    look |= self.take(ack) | self.take_acks();
                 }
                 Some(heard) = self.heard.recv() => match heard {
                     Heard::Wake(queue) if queue.as_deref().is_none_or(|q| self.held.serves(q)) => {
@@ -240,17 +240,20 @@ impl Driver {
         got
     }
 
-    fn take_acks(&mut self) {
+    fn take_acks(&mut self) -> bool {
+        let mut freed = false;
         while let Ok(ack) = self.acks.try_recv() {
-            self.take(ack);
+            freed |= self.take(ack);
         }
+        freed
     }
 
-    fn take(&mut self, ack: Ack) {
+    /// Takes what became of a job; tells whether that has freed its slot.
+    fn take(&mut self, ack: Ack) -> bool {
         let job = ack.job;
         // A job claimed again since then is held under another token.
         if !self.held.holds(job.id, job.token) || matches!(ack.verdict, Ok(Verdict::Withdrawn)) {
-            return;
+            return false;
         }
         let verdict = ack.verdict.unwrap_or_else(|panic| self.jobs.panicked(&job.kind, job.attempt, panic));
         tell(&job, &verdict);
@@ -258,8 +261,14 @@ impl Driver {
             self.absolve(&job, matches!(verdict, Verdict::CompletedInTransaction));
         }
         match verdict {
-            Verdict::Lost | Verdict::CompletedInTransaction => self.held.let_go(job.id, job.token),
-            verdict => self.unsettled.push(Settlement::of(&job, verdict)),
+            Verdict::Lost | Verdict::CompletedInTransaction => {
+                self.held.let_go(job.id, job.token);
+                true
+            }
+            verdict => {
+                self.unsettled.push(Settlement::of(&job, verdict));
+                false
+            }
         }
     }
 

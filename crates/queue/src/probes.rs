@@ -388,6 +388,18 @@ async fn effects_and_completion_commit_together_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_complete_themselves_follow_each_other_at_once() {
+    let house = House::new().await;
+    let jobs: Vec<NewJob> =
+        (0..10).map(|_| NewJob::of(&does(Does::CompleteInTransaction)).unwrap()).collect();
+    let last = house.queue.enqueue_many(&jobs).await.unwrap().pop().unwrap().id;
+    // One at a time, and no poll in between to help.
+    let worker = house.start(1, Settings { poll_interval_ms: 60_000, ..quick() });
+    house.until("all done", last, |_| house.runs() == 10).await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_zombie_changes_nothing() {
     let house = House::new().await;
     let job = house.queue.enqueue(&does(Does::Nothing)).await.unwrap().id;
