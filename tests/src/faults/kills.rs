@@ -176,11 +176,6 @@ async fn sleep_past_the_lease(rounds: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_sleeps_past_its_lease_changes_nothing_and_breaks_no_cap() {
-    sleep_past_the_lease(1).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 #[ignore = "long, 3 minutes"]
 async fn long_who_sleeps_past_its_lease_changes_nothing_and_breaks_no_cap() {
     sleep_past_the_lease(25).await;
