@@ -89,6 +89,26 @@ impl Job for Other {
     }
 }
 
+/// Nothing is kept of it when it is done; it may complete itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Fleeting {
+    by_itself: bool,
+}
+
+impl Job for Fleeting {
+    const KIND: &'static str = "fleeting";
+    const POLICY: Policy = Policy::on("calls").forget();
+    type State = Outside;
+    type Report = ();
+
+    async fn run(self, _: &Outside, ctx: &Context) -> Result<Done<()>, Stop> {
+        if !self.by_itself {
+            return Ok(().into());
+        }
+        Ok(ctx.complete(&mut *ctx.queue().pool().acquire().await?, ()).await?)
+    }
+}
+
 struct House {
     db: Database,
     queue: Queue,
@@ -107,7 +127,12 @@ impl House {
 
     fn jobs(&self) -> Jobs {
         let state = Some(&self.outside);
-        Jobs::new().with::<Call>(state).with::<Plain>(state).with::<Other>(state).pool(POOL)
+        Jobs::new()
+            .with::<Call>(state)
+            .with::<Plain>(state)
+            .with::<Other>(state)
+            .with::<Fleeting>(state)
+            .pool(POOL)
     }
 
     async fn call(&self, account: &str, units: u32, n: usize) {
@@ -312,4 +337,15 @@ async fn a_paused_kind_is_set_aside_and_others_pass() {
     let unknown = Pausable::Kind("nobodys".to_owned());
     let refused = set_paused(&mut house.db.pool().acquire().await.unwrap(), &unknown, true).await;
     assert_eq!(refused.unwrap_err().to_string(), "there is no kind \"nobodys\"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_kind_that_is_forgotten_no_row_is_left() {
+    let house = House::new().await;
+    for by_itself in [false, true] {
+        house.queue.enqueue(&Fleeting { by_itself }).await.unwrap();
+    }
+    house.queue.enqueue(&Plain {}).await.unwrap();
+    assert_eq!(house.drain().await, 3);
+    assert_eq!(by_status(house.db.pool()).await.unwrap(), [("completed".to_owned(), 1)].into());
 }
