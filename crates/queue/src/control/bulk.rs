@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::STATEMENT_LIMIT;
 use super::cancel::{Cancelled, cancel_these};
 use super::filter::{Filter, Status};
-use super::look::{Count, count, page, search};
+use super::look::{Count, count, count_after, page, search};
 use super::retry::{Pace, Turns, retry_these};
 use crate::QueueError;
 use crate::claim::timed;
@@ -124,7 +124,6 @@ pub async fn retry_all(
     let mut bulk = Bulk::at_once(pool, Act::Retry, tell);
     if let Pace::PerMinute(_) = pace {
         let begin = sqlx::query_scalar!(r#"select greenroom.now() as "now!""#).fetch_one(pool).await?;
-        bulk.turns_left = count_all(pool, filter, Act::Retry).await?.iter().map(|count| count.jobs).sum();
         bulk.turns = Some((begin, pace.step_secs()));
     }
     bulk.over(filter).await
@@ -154,7 +153,9 @@ struct Bulk<'a, T> {
     /// The first turn of a paced retry, and the seconds to the next one.
     turns: Option<(DateTime<Utc>, f64)>,
     /// Turns that no batch has taken yet: batches come from the newest job, so they take the last ones.
-    turns_left: i64,
+    ///
+    /// Counted in the moment in which a page is read: a batch of an interrupted call may still be under way.
+    turns_left: u64,
     done: BulkOutcome,
     tell: T,
 }
@@ -171,10 +172,17 @@ impl<'a, T: FnMut(&BulkOutcome)> Bulk<'a, T> {
                 let mut conn = self.pool.acquire().await?;
                 let mut search = search(&mut conn).await?;
                 let ids = page(&mut search, &filter, after, FOUND).await?;
+                let Some(last) = ids.last().copied() else { break };
+                if self.turns.is_some() {
+                    self.turns_left = ids.len() as u64;
+                    if ids.len() == FOUND {
+                        let older = count_after(&mut search, &filter, Some(last)).await?;
+                        self.turns_left += older.iter().map(|count| count.jobs.unsigned_abs()).sum::<u64>();
+                    }
+                }
                 search.commit().await?;
                 drop(conn);
-                let Some(last) = ids.last() else { break };
-                after = Some(*last);
+                after = Some(last);
                 for batch in ids.chunks(BATCH) {
                     self.batch(filter.status.unwrap_or(Status::Failed), batch).await?;
                     (self.tell)(&self.done);
@@ -186,7 +194,7 @@ impl<'a, T: FnMut(&BulkOutcome)> Bulk<'a, T> {
 
     /// Does it to a batch; where the database refuses that, to its rows one by one.
     async fn batch(&mut self, status: Status, ids: &[Uuid]) -> Result<(), QueueError> {
-        self.turns_left = (self.turns_left - i64::try_from(ids.len()).unwrap_or(i64::MAX)).max(0);
+        self.turns_left = self.turns_left.saturating_sub(ids.len() as u64);
         let Err(error) = self.these(status, ids, 0).await else { return Ok(()) };
         if !is_refusal(&error) {
             return Err(error);

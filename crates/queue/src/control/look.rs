@@ -11,7 +11,7 @@ use crate::{Fingerprint, QueueError};
 /// The longest that a search may take, after which the server ends it.
 const SEARCH_SECS: u64 = 10;
 
-/// Lists jobs, newest first, after the given one.
+/// Lists jobs, newest first, after the given one; the connection must be in no transaction.
 pub async fn list(
     conn: &mut PgConnection,
     filter: &Filter,
@@ -28,9 +28,10 @@ pub async fn list(
     Ok(Page { jobs, next: ids.last().filter(|_| more).map(|id| JobId(*id)) })
 }
 
-/// Begins a search: its statements are planned for their values, and the server ends those that take too long.
+/// Begins a search: its statements see one moment, are planned for their values, and the server ends those that
+/// take too long.
 pub(super) async fn search(conn: &mut PgConnection) -> Result<Transaction<'_, Postgres>, QueueError> {
-    let mut tx = conn.begin().await?;
+    let mut tx = conn.begin_with("begin isolation level repeatable read, read only").await?;
     sqlx::query_scalar!(
         "select set_config('plan_cache_mode', 'force_custom_plan', true)
              || set_config('statement_timeout', $1, true)",
@@ -94,25 +95,36 @@ pub struct Count {
     pub jobs: i64,
 }
 
-/// Counts jobs by kind and status.
+/// Counts jobs by kind and status; the connection must be in no transaction.
 pub async fn count(conn: &mut PgConnection, filter: &Filter) -> Result<Vec<Count>, QueueError> {
-    filter.check()?;
     let mut tx = search(conn).await?;
+    let counts = count_after(&mut tx, filter, None).await?;
+    tx.commit().await?;
+    Ok(counts)
+}
+
+/// Counts the jobs of a list that come after the given one.
+pub(super) async fn count_after(
+    search: &mut PgConnection,
+    filter: &Filter,
+    after: Option<Uuid>,
+) -> Result<Vec<Count>, QueueError> {
+    filter.check()?;
     let counts = matching!(
         query_as!(Count,)
         r#"
         select b.job_type as kind, b.status, count(*) as "jobs!"
           from unnest(coalesce($5, array[null::uuid])) as u (id) cross join background_jobs b"#,
         "
+           and ($13::uuid is null or b.id < $13)
          group by 1, 2
          order by 1, 2",
-        filter.values()
+        filter.values(),
+        after
     )
-    .fetch_all(&mut *tx)
+    .fetch_all(search)
     .await;
-    let counts = searched(counts)?;
-    tx.commit().await?;
-    Ok(counts)
+    searched(counts)
 }
 
 /// Returns one job.
