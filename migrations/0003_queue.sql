@@ -415,8 +415,8 @@ end $$;
 -- exact. In one statement the counts would come from before the locks, and caps would be broken.
 create function greenroom.claim(
     p_queue text, p_pool text, p_worker uuid, p_slots integer, p_token bigint, p_lease interval,
-    p_floor double precision default '-infinity')
-    returns table (id uuid, kind text, lane bigint, user_id uuid, payload jsonb, attempt smallint,
+    p_floor double precision default '-infinity', p_foreign text[] default '{}')
+    returns table (id uuid, kind text, lane bigint, capped boolean, user_id uuid, payload jsonb, attempt smallint,
                    max_attempts smallint, checkpoint jsonb, cancel_requested boolean, trace text,
                    probes text, floor double precision, waited_secs double precision)
     language plpgsql
@@ -433,6 +433,8 @@ declare
     probing boolean := false;
     awake_lanes integer;
     locked bigint[];
+    -- Lanes that may still have something, but nothing that this claimer knows.
+    passed bigint[] := '{}';
     lowest double precision;
     paused_kinds text[];
 begin
@@ -456,12 +458,15 @@ begin
     for round in 1..32 loop
         -- One claimer must leave lanes to the next: of a few lanes it takes half. The floor spares the scan
         -- the dead entries that lanes leave behind as they move on; the caller lowers it now and then.
-        select count(*) into awake_lanes
-          from (select from greenroom.lanes l
-                 where l.queue = p_queue and l.pool = p_pool and l.awake and l.vtime >= p_floor limit 32) few;
-        select array_agg(x.id order by x.vtime, x.id), min(x.vtime) into locked, lowest
+        -- What somebody else has locked counts for the floor too: it may be back for the next claim.
+        select count(*), min(few.vtime) into awake_lanes, lowest
+          from (select l.vtime from greenroom.lanes l
+                 where l.queue = p_queue and l.pool = p_pool and l.awake and l.vtime >= p_floor
+                 order by l.vtime, l.id limit 32) few;
+        select array_agg(x.id order by x.vtime, x.id) into locked
           from (select l.id, l.vtime from greenroom.lanes l
                  where l.queue = p_queue and l.pool = p_pool and l.awake and l.vtime >= p_floor
+                   and l.id <> all (passed)
                  order by l.vtime, l.id
                  limit least(wanted, case when awake_lanes < 32 then greatest(1, (awake_lanes + 1) / 2) else wanted end)
                    for no key update skip locked) x;
@@ -488,12 +493,13 @@ begin
              cross join lateral (
                    select case when l.open_until is null then l.cap else 1 end as cap) limits
         ), pick as materialized (
-            select o.id as lane, o.half_open, j.id, j.rank, j.job_type = any (paused_kinds) as set_aside
+            select o.id as lane, o.half_open, o.cap is not null as capped, j.id, j.rank, j.job_type = any (paused_kinds) as set_aside
               from open_lanes o
              cross join lateral (
                    select b.id, b.rank, b.job_type
                      from public.background_jobs b
                     where b.lane = o.id and b.status = 'pending' and b.rank >= o.head   -- the floor of the scan
+                      and b.job_type <> all (p_foreign)
                     order by b.rank
                     limit o.free
                       for update skip locked) j
@@ -503,10 +509,15 @@ begin
         ), moved as (
             update greenroom.lanes l   -- by key, never by the ctid the lock returned
                set vtime = l.vtime + coalesce(t.runs, 0) / l.weight,
-                   head = coalesce(t.top, l.head),
-                   -- Awake while it gave its whole share and may give more.
-                   awake = o.free = o.quantum and coalesce(t.n, 0) = o.quantum
-                           and (o.cap is null or o.cap > coalesce(t.runs, 0))
+                   -- What is left to another release is not behind the floor.
+                   head = case when p_foreign = '{}' then coalesce(t.top, l.head) else l.head end,
+                   -- Awake while it gave its whole share and may give more, or has something for others.
+                   awake = (o.free = o.quantum and coalesce(t.n, 0) = o.quantum
+                            and (o.cap is null or o.cap > coalesce(t.runs, 0)))
+                           or (p_foreign <> '{}' and o.free > coalesce(t.n, 0) and exists (
+                               select from public.background_jobs f
+                                where f.lane = o.id and f.status = 'pending' and f.rank >= o.head
+                                  and f.job_type = any (p_foreign)))
               from open_lanes o
               left join taken t on t.lane = o.id
              where l.id = o.id
@@ -525,10 +536,13 @@ begin
                started_at = greenroom.now(), updated_at = greenroom.now()
           from pick p
          where b.id = p.id and not p.set_aside
-        returning b.id, b.job_type, b.lane, b.user_id, b.payload, b.attempt, b.max_attempts, b.checkpoint,
+        returning b.id, b.job_type, b.lane, p.capped, b.user_id, b.payload, b.attempt, b.max_attempts, b.checkpoint,
                   b.cancel_requested_at is not null, b.trace,
                   case when probing then 'pool' when p.half_open then 'lane' end, lowest,
                   date_part('epoch', greenroom.now() - b.run_at);
         exit when found;
+        if p_foreign <> '{}' then
+            passed := passed || locked;
+        end if;
     end loop;
 end $$;

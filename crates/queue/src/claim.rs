@@ -21,6 +21,8 @@ pub(crate) struct Claimed {
     pub queue: String,
     pub pool: String,
     pub lane: i64,
+    /// Whether the lane may be full: then the end of a job has to wake it.
+    pub capped: bool,
     pub user: Option<UserId>,
     pub payload: Box<RawValue>,
     pub attempt: i16,
@@ -78,13 +80,20 @@ pub(crate) struct Track {
     pub queue: String,
     /// Empty where the jobs draw on none.
     pub pool: String,
-    /// The virtual time below which the last claim saw no lane that was free.
+    /// The virtual time below which the last claim saw no lane that was awake.
     pub floor: f64,
+    /// The lowest of lanes that woke since that claim began.
+    pub woken: f64,
 }
 
 impl Track {
     pub(crate) fn new(queue: &str, pool: &str) -> Self {
-        Self { queue: queue.to_owned(), pool: pool.to_owned(), floor: f64::NEG_INFINITY }
+        Self {
+            queue: queue.to_owned(),
+            pool: pool.to_owned(),
+            floor: f64::NEG_INFINITY,
+            woken: f64::INFINITY,
+        }
     }
 }
 
@@ -92,11 +101,13 @@ impl Track {
 #[derive(Debug)]
 pub(crate) struct Claims {
     pub jobs: Vec<Claimed>,
-    /// The lowest virtual time among the lanes it had.
+    /// The lowest virtual time among the lanes it saw.
     pub floor: f64,
 }
 
 /// Takes up to `slots` jobs of a track. Which ones, and why in several statements: `greenroom.claim`.
+///
+/// Kinds in `foreign` are passed over: another release knows them.
 ///
 /// `floor` spares the scan of lanes the dead entries that they leave behind as they move on. A lane that
 /// comes back below it is overlooked, so whoever gives one must look without it now and then.
@@ -107,17 +118,18 @@ pub(crate) async fn claim(
     slots: u32,
     lease: Duration,
     floor: f64,
+    foreign: &[String],
 ) -> Result<Claims, sqlx::Error> {
     let token: i64 = rand::random();
     // Taken before the statement: the lease in the database begins later, so it ends later.
     let lease_ends = Instant::now() + lease;
     let rows = sqlx::query!(
         r#"
-        select id as "id!: JobId", kind as "kind!", lane as "lane!", user_id as "user: UserId",
+        select id as "id!: JobId", kind as "kind!", lane as "lane!", capped as "capped!", user_id as "user: UserId",
                payload as "payload!: Json<Box<RawValue>>", attempt as "attempt!", max_attempts as "max_attempts!",
                checkpoint, cancel_requested as "cancel_requested!", trace, probes,
                floor as "floor!", waited_secs as "waited_secs!"
-          from greenroom.claim($1, $2, $3, $4, $5, $6, $7)
+          from greenroom.claim($1, $2, $3, $4, $5, $6, $7, $8)
         "#,
         track.queue,
         track.pool,
@@ -126,6 +138,7 @@ pub(crate) async fn claim(
         token,
         interval(lease),
         floor,
+        foreign,
     )
     .fetch_all(conn)
     .await?;
@@ -136,6 +149,7 @@ pub(crate) async fn claim(
         queue: track.queue.clone(),
         pool: track.pool.clone(),
         lane: row.lane,
+        capped: row.capped,
         user: row.user,
         payload: row.payload.0,
         attempt: row.attempt,

@@ -214,7 +214,7 @@ mod tests {
         let mut conn = db.pool().acquire().await.unwrap();
         let (mut left, track, lease) = (3, Track::new("syncs", ""), Duration::from_mins(1));
         while left > 0 {
-            let claimed = claim(&mut conn, &track, worker, left, lease, track.floor).await.unwrap();
+            let claimed = claim(&mut conn, &track, worker, left, lease, track.floor, &[]).await.unwrap();
             left -= u32::try_from(claimed.jobs.len()).unwrap();
         }
         let seen = gauges(&db).await;

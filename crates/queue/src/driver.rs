@@ -5,7 +5,7 @@
 //! and a round of care may be under way at the same time, each at most once: so batches form by
 //! themselves, and a statement that hangs holds up nothing but its own kind.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -30,6 +30,8 @@ use crate::{Heartbeat, Jobs, Scope};
 /// How soon a claim that a wake promised, but that came back empty, is tried once more: another
 /// claimer may have held the lanes.
 const CONTENDED_WAIT: Duration = Duration::from_millis(5);
+/// How long a worker leaves a kind that it does not know to others before it looks whether they took it.
+const FOREIGN_FOR: Duration = Duration::from_mins(10);
 /// How long a failed settling waits; the verdicts are kept.
 const SETTLE_RETRY_WAIT: Duration = Duration::from_millis(200);
 /// How long interrupted handlers have to end once the deadline of a shutdown has come.
@@ -88,6 +90,8 @@ pub(crate) struct Driver {
     turn: usize,
     /// When the tracks' floors are forgotten, for the sake of lanes that came back below them.
     floors_end: Instant,
+    /// Kinds that nobody here knows, until when they are left to others.
+    foreign: HashMap<String, Instant>,
     handout: Option<mpsc::UnboundedSender<Handed>>,
     acks: mpsc::UnboundedReceiver<Ack>,
     heard: mpsc::UnboundedReceiver<Heard>,
@@ -125,6 +129,7 @@ impl Driver {
             tracks,
             turn: 0,
             floors_end: Instant::now(),
+            foreign: HashMap::new(),
             handout: Some(channels.handout),
             acks: channels.acks,
             heard: channels.heard,
@@ -216,7 +221,10 @@ impl Driver {
             // What is being settled frees slots, and looks again.
             return self.settling.is_none();
         }
-        self.claiming.start(self.engine.clone().claim(asks));
+        self.tracks.iter_mut().for_each(|track| track.woken = f64::INFINITY);
+        self.foreign.retain(|_, until| Instant::now() < *until);
+        let foreign = self.foreign.keys().cloned().collect();
+        self.claiming.start(self.engine.clone().claim(asks, foreign));
         true
     }
 
@@ -225,11 +233,13 @@ impl Driver {
         let mut got = 0;
         for (track, claims) in claimed {
             got += claims.jobs.len();
-            if let Some(own) = self.tracks.iter_mut().find(|t| t.queue == track.queue && t.pool == track.pool)
-            {
-                own.floor = claims.floor;
+            if let Some(own) = self.track(&track.queue, &track.pool) {
+                own.floor = claims.floor.min(own.woken);
             }
             for job in claims.jobs {
+                if !self.jobs.knows(&job.kind) {
+                    self.foreign.insert(job.kind.clone(), Instant::now() + FOREIGN_FOR);
+                }
                 let handed = self.held.take(job);
                 if let Some(handout) = &self.handout {
                     // The worker side ends only after this side.
@@ -238,6 +248,10 @@ impl Driver {
             }
         }
         got
+    }
+
+    fn track(&mut self, queue: &str, pool: &str) -> Option<&mut Track> {
+        self.tracks.iter_mut().find(|track| track.queue == queue && track.pool == pool)
     }
 
     fn take_acks(&mut self) -> bool {
@@ -261,7 +275,12 @@ impl Driver {
             self.absolve(&job, matches!(verdict, Verdict::CompletedInTransaction));
         }
         match verdict {
-            Verdict::Lost | Verdict::CompletedInTransaction => {
+            Verdict::Lost => {
+                self.held.let_go(job.id, job.token);
+                true
+            }
+            // Whose lane may be full frees its slot when the lane is awake.
+            Verdict::CompletedInTransaction if !job.capped => {
                 self.held.let_go(job.id, job.token);
                 true
             }
@@ -302,6 +321,12 @@ impl Driver {
             self.held.let_go(id, token);
         }
         self.suspects.extend(settled.suspects);
+        for lane in settled.woken {
+            if let Some(track) = self.track(&lane.queue, &lane.pool) {
+                track.floor = track.floor.min(lane.vtime);
+                track.woken = track.woken.min(lane.vtime);
+            }
+        }
         self.settle_after = (!settled.left.is_empty()).then(|| Instant::now() + SETTLE_RETRY_WAIT);
         self.unsettled.extend(settled.left);
     }

@@ -3,6 +3,7 @@
 //! They are single statements in autocommit, so that a connection is never left inside a transaction and
 //! each costs one round trip. None of them keeps the driver waiting: it polls them beside everything else.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use uuid::Uuid;
 
 use crate::breaker::{self, Breaker};
 use crate::claim::{Claims, Track, claim, timed};
+use crate::lane::{Woken, wake_full};
 use crate::lease::{Renewed, renew};
 use crate::settle::{Settlement, Verdict, change, complete, forget};
 use crate::workers::{self, Served};
@@ -38,6 +40,8 @@ pub(crate) struct Settled {
     pub left: Vec<Settlement>,
     /// Breakers that have counted a failure and are closed.
     pub suspects: Vec<Breaker>,
+    /// Lanes that are no longer full.
+    pub woken: Vec<Woken>,
 }
 
 /// What a round of care found.
@@ -58,8 +62,8 @@ impl Engine {
         self.settings.statement_timeout()
     }
 
-    /// Claims from each track up to the slots that its queue has free.
-    pub(crate) async fn claim(self, tracks: Vec<(Track, u32)>) -> Vec<(Track, Claims)> {
+    /// Claims from each track up to the slots that its queue has free, but nothing of foreign kinds.
+    pub(crate) async fn claim(self, tracks: Vec<(Track, u32)>, foreign: Vec<String>) -> Vec<(Track, Claims)> {
         let mut claimed: Vec<(Track, Claims)> = Vec::with_capacity(tracks.len());
         for (track, slots) in tracks {
             let earlier = claimed.iter().filter(|(t, _)| t.queue == track.queue);
@@ -68,7 +72,7 @@ impl Engine {
             if slots == 0 {
                 continue;
             }
-            match self.claim_from(&track, slots).await {
+            match self.claim_from(&track, slots, &foreign).await {
                 Ok(claims) => claimed.push((track, claims)),
                 Err(error) => warn!(queue = track.queue, %error, "Could not claim jobs; polling goes on"),
             }
@@ -76,11 +80,11 @@ impl Engine {
         claimed
     }
 
-    async fn claim_from(&self, track: &Track, slots: u32) -> Result<Claims, QueueError> {
+    async fn claim_from(&self, track: &Track, slots: u32, foreign: &[String]) -> Result<Claims, QueueError> {
         let (worker, lease) = (self.worker, self.settings.lease());
         let once = |floor| {
             timed(&self.pool, self.limit(), async move |conn: &mut PgConnection| {
-                claim(conn, track, worker, slots, lease, floor).await
+                claim(conn, track, worker, slots, lease, floor, foreign).await
             })
         };
         // A connection that broke while it lay idle costs one more try, not a poll interval.
@@ -106,16 +110,39 @@ impl Engine {
                 return settled;
             }
         }
-        let (completed, rest): (Vec<_>, Vec<_>) =
-            batch.into_iter().partition(|s| matches!(s.verdict, Verdict::Completed(_)));
-        let (forgotten, changed): (Vec<_>, Vec<_>) =
-            rest.into_iter().partition(|s| matches!(s.verdict, Verdict::Forgotten));
+        // Changes wake lanes themselves: what they put back has to be seen in them.
+        let is_end = |verdict: &Verdict| {
+            matches!(verdict, Verdict::Completed(_) | Verdict::Forgotten | Verdict::CompletedInTransaction)
+        };
+        let ended = batch.iter().filter(|s| is_end(&s.verdict));
+        let full_lanes: BTreeSet<i64> = ended.filter_map(|s| s.full_lane).collect();
+        let (mut completed, mut forgotten, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+        for settlement in batch {
+            match settlement.verdict {
+                Verdict::CompletedInTransaction => settled.over.push((settlement.id, settlement.token)),
+                Verdict::Completed(_) => completed.push(settlement),
+                Verdict::Forgotten => forgotten.push(settlement),
+                _ => changed.push(settlement),
+            }
+        }
         for part in [completed, forgotten, changed] {
             if !part.is_empty() {
                 self.settle_alike(part, &mut settled).await;
             }
         }
+        if !full_lanes.is_empty() {
+            self.wake_full(full_lanes.into_iter().collect()).await;
+        }
         settled
+    }
+
+    /// Wakes lanes in which there may be room now.
+    async fn wake_full(&self, lanes: Vec<i64>) {
+        let woken =
+            timed(&self.pool, self.limit(), async |conn: &mut PgConnection| wake_full(conn, &lanes).await);
+        if let Err(error) = woken.await {
+            warn!(%error, "Could not wake {} lanes; the sweeper will", lanes.len());
+        }
     }
 
     async fn settle_alike(&self, batch: Vec<Settlement>, settled: &mut Settled) {

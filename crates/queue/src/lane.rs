@@ -76,6 +76,37 @@ pub async fn lanes(conn: &mut PgConnection, queue: &str, limit: u16) -> Result<V
     .await?)
 }
 
+/// A lane that was asleep, and where it comes back.
+#[derive(Clone, Debug)]
+pub(crate) struct Woken {
+    pub queue: String,
+    pub pool: String,
+    pub vtime: f64,
+}
+
+/// Wakes lanes that may have slept for being full, once the ends of their jobs are committed; returns those that did.
+///
+/// A statement of its own, since a claim passes over a lane that somebody has locked, and a commit of jobs locks
+/// for as long as the disk takes; where it is lost, the sweeper finds the lane. Locked also when it looks awake:
+/// a claim may just be putting it to sleep from an older snapshot.
+pub(crate) async fn wake_full(conn: &mut PgConnection, lanes: &[i64]) -> Result<Vec<Woken>, sqlx::Error> {
+    sqlx::query_as!(
+        Woken,
+        "
+        with locked as (
+            select id, awake from greenroom.lanes where id = any($1) order by id for no key update
+        )
+        update greenroom.lanes l set awake = true
+          from locked cross join (select set_config('synchronous_commit', 'off', true)) hurry
+         where l.id = locked.id and not locked.awake and greenroom.may_wake(l.paused, l.open_until)
+        returning l.queue, l.pool, l.vtime
+        ",
+        lanes,
+    )
+    .fetch_all(conn)
+    .await
+}
+
 /// Sets a lane's cap or weight, making the lane where no job has yet. A cap that is set here stays, whatever
 /// the policies of kinds say.
 pub async fn set_lane(

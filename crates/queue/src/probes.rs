@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::claim::{Claimed, Track};
 use crate::control::{self, Cancelled};
+use crate::lane::wake_full;
 use crate::settle::{Settlement, Verdict, complete};
 use crate::{
     Backoff, Context, Done, Filter, Job, JobRow, Jobs, Lane, NewJob, Policy, Queue, QueueError, Settings,
@@ -425,7 +426,10 @@ async fn a_zombie_changes_nothing() {
 
 async fn claim(conn: &mut sqlx::PgConnection, slots: u32) -> Vec<Claimed> {
     let (track, lease) = (Track::new("probes", ""), Duration::from_mins(1));
-    crate::claim::claim(conn, &track, uuid::Uuid::now_v7(), slots, lease, track.floor).await.unwrap().jobs
+    crate::claim::claim(conn, &track, uuid::Uuid::now_v7(), slots, lease, track.floor, &[])
+        .await
+        .unwrap()
+        .jobs
 }
 
 /// The wake follows the commit by some milliseconds.
@@ -546,6 +550,7 @@ async fn priority_and_then_time_decide_the_order() {
         order.push(jobs.iter().position(|job| job.id == claimed.id).unwrap());
         let settlement = Settlement::of(&claimed, Verdict::Completed(None));
         complete(&mut conn, &[settlement]).await.unwrap();
+        wake_full(&mut conn, &[claimed.lane]).await.unwrap();
     }
     assert_eq!(order, [3, 1, 2, 0]);
     assert_eq!(Serial::POLICY.lane, Lane::Keyed { field: "account", cap: 1 });

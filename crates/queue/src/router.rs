@@ -18,9 +18,6 @@ use crate::context::Interrupt;
 use crate::settle::Verdict;
 use crate::{Class, Context, Job, Lane, NewJob, Policy, Pool, Queue, Settings, Stop, tell, trace};
 
-/// How long a kind that this process does not know is left to others.
-const UNKNOWN_KIND_WAIT: Duration = Duration::from_secs(30);
-
 type Handler = Arc<dyn Fn(Arc<Claimed>, Context) -> BoxedVerdict + Send + Sync>;
 type BoxedVerdict = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 type Build = Arc<dyn Fn(&str, Option<UserId>) -> Result<NewJob, BuildError> + Send + Sync>;
@@ -114,6 +111,11 @@ impl Jobs {
         self.kinds.values()
     }
 
+    /// Tells whether jobs of a kind can be run here.
+    pub(crate) fn knows(&self, kind: &str) -> bool {
+        self.kinds.get(kind).is_some_and(|info| info.handler.is_some())
+    }
+
     /// Returns the pools that the jobs of a queue draw on, the empty one where some draw on none.
     pub(crate) fn pools_of(&self, queue: &str) -> BTreeSet<&'static str> {
         self.kinds().map(|info| info.policy).filter(|policy| policy.queue == queue).map(|p| p.pool).collect()
@@ -194,7 +196,8 @@ impl Jobs {
         let Some((info, handler)) = known.and_then(|info| Some((info, info.handler.as_ref()?))) else {
             let reason = format!("no worker of queue {:?} here knows the kind {:?}", job.queue, job.kind);
             warn!(parent: &span, "{reason}; left for a release that does");
-            return Verdict::Released { after: Some(UNKNOWN_KIND_WAIT), reason };
+            // At once: this worker passes over the kind from now on.
+            return Verdict::Released { after: None, reason };
         };
         let ctx = Context::new(Arc::clone(&job), queue, interrupt.clone(), stopping, info.policy);
         let limit = info.policy.timeout;

@@ -64,6 +64,8 @@ pub(crate) struct Settlement {
     pub max_attempts: i16,
     /// The breaker that this job went alone to try.
     pub probes: Option<Breaker>,
+    /// The job's lane, where the job's end may make room in it.
+    pub full_lane: Option<i64>,
     pub verdict: Verdict,
 }
 
@@ -89,6 +91,7 @@ impl Settlement {
             attempt: job.attempt,
             max_attempts: job.max_attempts,
             probes: job.probes.clone(),
+            full_lane: job.capped.then_some(job.lane),
             verdict,
         }
     }
@@ -201,23 +204,12 @@ pub(crate) async fn complete(
     }
     let done = sqlx::query_scalar!(
         r#"
-        with done as (
-            update background_jobs b
-               set status = 'completed', completed_at = greenroom.now(), updated_at = greenroom.now(),
-                   result = g.report, error_message = null, lease_token = null, leased_until = null
-              from unnest($1::uuid[], $2::bigint[], $3::jsonb[]) as g (id, token, report)
-             where b.id = g.id and b.lease_token = g.token
-            returning b.id, b.lane
-        ), woken as (
-            -- Only a lane with a cap can have slept for being full. Locked in order, and also when it
-            -- looks awake: a claim may just be putting it to sleep from an older snapshot.
-            update greenroom.lanes l set awake = greenroom.may_wake(l.paused, l.open_until)
-              from (select id from greenroom.lanes
-                     where cap is not null and id in (select lane from done)
-                     order by id for no key update) full_lanes
-             where l.id = full_lanes.id
-        )
-        select id as "id: JobId" from done
+        update background_jobs b
+           set status = 'completed', completed_at = greenroom.now(), updated_at = greenroom.now(),
+               result = g.report, error_message = null, lease_token = null, leased_until = null
+          from unnest($1::uuid[], $2::bigint[], $3::jsonb[]) as g (id, token, report)
+         where b.id = g.id and b.lease_token = g.token
+        returning b.id as "id: JobId"
         "#,
         &ids,
         &tokens,
@@ -235,18 +227,9 @@ pub(crate) async fn forget(
 ) -> Result<Vec<JobId>, sqlx::Error> {
     let done = sqlx::query_scalar!(
         r#"
-        with done as (
-            delete from background_jobs b using unnest($1::uuid[], $2::bigint[]) as g (id, token)
-             where b.id = g.id and b.lease_token = g.token
-            returning b.id, b.lane
-        ), woken as (
-            update greenroom.lanes l set awake = greenroom.may_wake(l.paused, l.open_until)
-              from (select id from greenroom.lanes
-                     where cap is not null and id in (select lane from done)
-                     order by id for no key update) full_lanes
-             where l.id = full_lanes.id
-        )
-        select id as "id: JobId" from done
+        delete from background_jobs b using unnest($1::uuid[], $2::bigint[]) as g (id, token)
+         where b.id = g.id and b.lease_token = g.token
+        returning b.id as "id: JobId"
         "#,
         &settlements.iter().map(|s| s.id.0).collect::<Vec<_>>(),
         &settlements.iter().map(|s| s.token).collect::<Vec<_>>(),

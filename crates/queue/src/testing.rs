@@ -46,14 +46,15 @@ pub async fn drain(queue: &Queue, jobs: &Jobs) -> Result<usize, QueueError> {
     let tracks: BTreeSet<(&str, &str)> =
         jobs.kinds().map(|info| (info.policy.queue, info.policy.pool)).collect();
     jobs.register(queue.pool()).await?;
-    let (mut runs, mut empty_looks) = (0, 0);
+    let (mut runs, mut empty_looks, mut foreign) = (0, 0, Vec::new());
     loop {
         sweep(queue.pool(), &settings).await?;
         let mut conn = queue.pool().acquire().await?;
         let mut claimed = Vec::new();
         for (queue, pool) in &tracks {
             let track = Track::new(queue, pool);
-            let claims = claim(&mut conn, &track, worker, 100, settings.lease(), track.floor).await?;
+            let claims =
+                claim(&mut conn, &track, worker, 100, settings.lease(), track.floor, &foreign).await?;
             claimed.extend(claims.jobs);
         }
         drop(conn);
@@ -69,6 +70,9 @@ pub async fn drain(queue: &Queue, jobs: &Jobs) -> Result<usize, QueueError> {
         empty_looks = 0;
         for job in claimed {
             runs += 1;
+            if !jobs.knows(&job.kind) {
+                foreign.push(job.kind.clone());
+            }
             let job = Arc::new(job);
             let (keep, interrupt) = watch::channel(None);
             let verdict = jobs

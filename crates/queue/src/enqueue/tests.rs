@@ -72,7 +72,7 @@ impl House {
         sweep(self.db.pool(), &Settings::default()).await.unwrap();
         let mut conn = self.db.pool().acquire().await.unwrap();
         let track = Track::new("notes", "");
-        claim(&mut conn, &track, self.worker, slots, lease, track.floor).await.unwrap().jobs
+        claim(&mut conn, &track, self.worker, slots, lease, track.floor, &[]).await.unwrap().jobs
     }
 
     pub(super) async fn settle(&self, job: &Claimed, verdict: Verdict) {

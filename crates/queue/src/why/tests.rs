@@ -122,7 +122,7 @@ impl World {
         let mut claimed = 0;
         // A claim takes half of a few lanes.
         for _ in 0..8 {
-            let claims = claim(&mut conn, &track, self.worker, 8, lease, track.floor).await.unwrap();
+            let claims = claim(&mut conn, &track, self.worker, 8, lease, track.floor, &[]).await.unwrap();
             claimed += claims.jobs.len();
         }
         claimed
@@ -212,7 +212,7 @@ async fn a_job_that_nobody_is_there_for() {
     let lease = Duration::from_mins(1);
     let mut claimed = Vec::new();
     while claimed.is_empty() {
-        claimed = claim(&mut conn, &track, world.worker, 1, lease, track.floor).await.unwrap().jobs;
+        claimed = claim(&mut conn, &track, world.worker, 1, lease, track.floor, &[]).await.unwrap().jobs;
     }
     let (running, waiting) = if claimed[0].id == running { (running, waiting) } else { (waiting, running) };
     let told = world.why(waiting).await;
