@@ -623,7 +623,7 @@ async fn a_stop_burns_no_attempt() {
 async fn a_hurried_stop_gives_everything_back_at_once() {
     let house = House::new().await;
     let worker = house.start(2, quick());
-    let job = house.queue.enqueue(&does(Does::Sleep(1_400))).await.unwrap().id;
+    let job = house.queue.enqueue(&does(Does::Sleep(30_000))).await.unwrap().id;
     house.until("running", job, |row| row.status == "running").await;
     worker.at_once.cancel();
     worker.stop().await;
