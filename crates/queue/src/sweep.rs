@@ -56,6 +56,8 @@ impl Pace {
 /// Where the sweeps of one leader stand.
 #[derive(Debug)]
 struct Places {
+    /// When kinds that plain SQL did not know are looked for again: that is rare, and idling must be cheap.
+    next_adoption: Instant,
     /// The lane after which the next walk over sleepers begins.
     lane: i64,
     walks: Pace,
@@ -70,6 +72,7 @@ struct Places {
 impl Default for Places {
     fn default() -> Self {
         Self {
+            next_adoption: Instant::now(),
             lane: i64::MIN,
             walks: Pace::default(),
             leases: None,
@@ -80,6 +83,8 @@ impl Default for Places {
     }
 }
 
+/// How often jobs are looked for that plain SQL enqueued before their kind was declared.
+const ADOPTION: Duration = Duration::from_secs(5);
 /// How often leases are looked at from the first.
 const FULL_RESCUE: Duration = Duration::from_secs(10);
 
@@ -94,14 +99,20 @@ async fn sweep_from(pool: &PgPool, settings: &Settings, places: &mut Places) -> 
     let held = &mut places.held;
     let (released, of_released) =
         timed(pool, limit, async |conn: &mut PgConnection| release(conn, held).await).await?;
+    let adopts = Instant::now() >= places.next_adoption;
     let unblocked = timed(pool, limit, async |conn: &mut PgConnection| {
-        due::adopt(conn, batch).await?;
+        if adopts {
+            due::adopt(conn, batch).await?;
+        }
         pool::renew_windows(conn).await?;
         let mut queues = breaker::half_open(conn, batch).await?;
         queues.extend(pause::put_back(conn, batch).await?);
         Ok(queues)
     })
     .await?;
+    if adopts {
+        places.next_adoption = Instant::now() + ADOPTION;
+    }
     let (rescued, of_rescued) = rescue_from(pool, settings, places).await?;
     let (woken, of_woken) = wake_from(pool, settings, places).await?;
     queues.extend([of_released, unblocked, of_rescued, of_woken].into_iter().flatten());
