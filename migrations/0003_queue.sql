@@ -426,6 +426,8 @@ create function greenroom.claim(
     set enable_seqscan = off
     set enable_hashjoin = off
     set enable_mergejoin = off
+    set enable_bitmapscan = off
+    set enable_sort = off
     as $$
 #variable_conflict use_column
 declare
@@ -482,14 +484,13 @@ begin
                                      where r.lane = l.id and r.lane > 0 and r.status = 'running' limit limits.cap) running)))
                    end as free
               from (select part.*, wanted - sum(part.base) over () as over
-                      from (select o.id, o.position,
+                      from (select w.id, w.weight, w.head, w.cap, w.open_until, o.position,
                                    -- By weight; what rounding leaves goes to the first in the fair order.
                                    floor(wanted * w.weight / sum(w.weight) over ())::integer as base
                               from unnest(locked) with ordinality as o (id, position)
-                              join greenroom.lanes w on w.id = o.id) part) o
-              join greenroom.lanes l on l.id = o.id
+                              join greenroom.lanes w on w.id = o.id) part) l
              cross join lateral (
-                   select o.base + (o.position <= o.over)::integer as quantum) share
+                   select l.base + (l.position <= l.over)::integer as quantum) share
              cross join lateral (
                    select case when l.open_until is null then l.cap else 1 end as cap) limits
         ), pick as materialized (
@@ -499,7 +500,8 @@ begin
                    select b.id, b.rank, b.job_type
                      from public.background_jobs b
                     where b.lane = o.id and b.status = 'pending' and b.rank >= o.head   -- the floor of the scan
-                      and b.job_type <> all (p_foreign)
+                      -- Coalesced so that the planner does not take it for a filter that leaves next to nothing.
+                      and coalesce(b.job_type <> all (p_foreign), true)
                     order by b.rank
                     limit o.free
                       for update skip locked) j

@@ -13,6 +13,7 @@ use crate::overview::{self, QueueRow};
 use crate::{QueueError, Settings};
 
 const EVERY: Duration = Duration::from_secs(5);
+const FIRST: Duration = Duration::from_secs(2);
 
 /// Sets the gauges, while its process leads.
 #[derive(Debug)]
@@ -36,7 +37,8 @@ struct Counts {
 
 impl Collector {
     pub(crate) fn new(settings: &Settings) -> Self {
-        Self { next: Instant::now(), settings: settings.clone() }
+        // Not at once: a leader that starts has work to find first.
+        Self { next: Instant::now() + FIRST, settings: settings.clone() }
     }
 
     /// Collects if it is time; a failure costs the gauges and nothing else.
