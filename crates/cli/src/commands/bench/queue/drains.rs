@@ -159,7 +159,8 @@ pub(super) async fn workers(bench: &mut Bench<'_>) -> Result<(), CliError> {
         for processes in [1, 2, 4] {
             let part = jobs / processes;
             let call = bench.fresh(contender).await?;
-            contender.call(&call, &["bulk", &(part * processes).to_string()]).await?;
+            // Who has done its part has begun some more, which must not be missing to the others.
+            contender.call(&call, &["bulk", &(jobs + jobs / 2).to_string()]).await?;
             bench.server.tidy().await?;
             let words = ["drain", &part.to_string()];
             let at_once = try_join_all((0..processes).map(|_| contender.call(&call, &words)));
