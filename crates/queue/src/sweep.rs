@@ -83,6 +83,14 @@ impl Default for Places {
     }
 }
 
+impl Places {
+    /// Leaves what walks over dead entries for the second sweep: a leader that starts has work to find first.
+    fn of_a_new_leader(settings: &Settings) -> Self {
+        let next = Instant::now() + settings.sweep_interval();
+        Self { walks: Pace(Some(next)), full_rescues: Pace(Some(next)), ..Self::default() }
+    }
+}
+
 /// How often jobs are looked for that plain SQL enqueued before their kind was declared.
 const ADOPTION: Duration = Duration::from_secs(5);
 /// How often leases are looked at from the first.
@@ -148,6 +156,9 @@ async fn rescue_from(
     let (limit, batch) = (settings.statement_timeout(), i64::from(settings.batch));
     let begun = Instant::now();
     let full = begun >= places.next_full_rescue && places.full_rescues.is_due();
+    if !full && places.leases.is_none() {
+        return Ok((0, Vec::new()));
+    }
     let floor = places.leases.filter(|_| !full);
     let rescued =
         timed(pool, limit, async |conn: &mut PgConnection| rescue::rescue(conn, batch, floor).await).await;
@@ -200,7 +211,7 @@ impl Sweeper {
             pool,
             leader,
             settings: settings.clone(),
-            places: Places::default(),
+            places: Places::of_a_new_leader(settings),
             pruner: Pruner::default(),
             collector: Collector::new(settings),
         }
