@@ -139,8 +139,10 @@ async fn sleep_past_the_lease(rounds: usize) {
     let house = House::new().await;
     let _bystander = house.bystander().await;
     let owners = ["ann", "bob", "cleo"];
+    // A round takes five seconds, in which those who are awake go on.
+    let turns = rounds * 20;
     for owner in owners {
-        house.turns(rounds * 4, owner, Does::Wait(300)).await;
+        house.turns(turns, owner, Does::Wait(300)).await;
     }
     let crew: Vec<Process> = (0..2).map(|_| house.worker().slots(3).start()).collect();
     let over =
@@ -168,8 +170,8 @@ async fn sleep_past_the_lease(rounds: usize) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
-    house.until_idle(Duration::from_mins(2)).await;
-    house.all_was_done_once(owners.len() * rounds * 4).await;
+    house.until_idle(Duration::from_mins(5)).await;
+    house.all_was_done_once(owners.len() * turns).await;
     let rescued = house.number("select count(*) from greenroom.attempts where outcome = 'crashed'").await;
     assert!(rescued > 0, "nobody lost a lease");
     println!("{rounds} sleeps, {rescued} jobs rescued");
