@@ -25,6 +25,7 @@
 //! It does not know which rows hold tokens, nor how to refresh one: that is `greenroom-connections`.
 
 mod keys;
+mod place;
 #[cfg(test)]
 mod python;
 mod secret;
@@ -33,6 +34,7 @@ mod token;
 mod vault;
 
 pub use keys::{KeyError, generate_key};
+pub use place::{Bind, Place};
 pub use secret::Secret;
 pub use stored::Stored;
 pub use vault::{OpenError, Vault};

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use fernet::Fernet;
 use zeroize::Zeroizing;
 
 use crate::keys::{Key, KeyError};
+use crate::place::Bind;
 use crate::secret::Secret;
 use crate::token::{Token, normalise};
 
@@ -14,6 +14,7 @@ use crate::token::{Token, normalise};
 pub struct Vault {
     first: Key,
     others: Vec<Key>,
+    pub(crate) bind: Bind,
 }
 
 /// Why a stored token does not open; carries nothing of the token.
@@ -30,6 +31,14 @@ pub enum OpenError {
     /// The token opens, but its content is not text.
     #[error("this token holds bytes that are not UTF-8 text: reconnect the account")]
     NotText,
+    /// The token opens, but it belongs to another row or column.
+    #[error("token_binding_mismatch: this token was sealed for another row: reconnect the account")]
+    Misplaced,
+    /// The token names no place, and the settings want one.
+    #[error(
+        "this token is bound to no row and tokens.bind is \"require\": run tokens reencrypt with \"on\" first"
+    )]
+    Unbound,
 }
 
 impl Vault {
@@ -37,7 +46,7 @@ impl Vault {
     pub fn from_keys(keys: &str) -> Result<Self, KeyError> {
         let mut keys = Key::parse_list(keys)?.into_iter();
         let first = keys.next().ok_or(KeyError::Missing)?;
-        Ok(Self { first, others: keys.collect() })
+        Ok(Self { first, others: keys.collect(), bind: Bind::default() })
     }
 
     /// Seals a secret under the first key.
@@ -70,16 +79,33 @@ impl Vault {
         self.keys().map(|key| key.id.as_str())
     }
 
+    /// Returns the id of the key that opens a sealed token.
+    pub fn key_of(&self, sealed: &str) -> Option<String> {
+        let token = Token::parse(&normalise(sealed))?;
+        self.open_by(&token).ok().map(|(id, _)| id.to_owned())
+    }
+
+    pub(crate) const fn first(&self) -> &Key {
+        &self.first
+    }
+
     fn keys(&self) -> impl Iterator<Item = &Key> {
         std::iter::once(&self.first).chain(&self.others)
     }
 
     pub(crate) fn open_token(&self, token: &Token) -> Result<Secret, OpenError> {
+        self.open_by(token).map(|(_, secret)| secret)
+    }
+
+    /// Opens a token, and tells the id of the key that did.
+    pub(crate) fn open_by(&self, token: &Token) -> Result<(&str, Secret), OpenError> {
         // Saying that now is the moment it was made takes the crate's clock check away; the MAC decides.
-        let open = |fernet: &Fernet| fernet.decrypt_at_time(&token.text, None, token.made_at).ok();
-        let bytes = self.keys().find_map(|key| open(&key.fernet)).ok_or(OpenError::UnknownKey)?;
+        let open = |key: &Key| key.fernet.decrypt_at_time(&token.text, None, token.made_at).ok();
+        let opened = self.keys().find_map(|key| Some((key.id.as_str(), open(key)?)));
+        let (id, bytes) = opened.ok_or(OpenError::UnknownKey)?;
         let bytes = Zeroizing::new(bytes);
-        std::str::from_utf8(&bytes).map(Secret::from).map_err(|_| OpenError::NotText)
+        let secret = std::str::from_utf8(&bytes).map(Secret::from).map_err(|_| OpenError::NotText)?;
+        Ok((id, secret))
     }
 }
 
@@ -93,6 +119,7 @@ impl fmt::Debug for Vault {
 mod tests {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE;
+    use fernet::Fernet;
     use proptest::prelude::*;
 
     use super::*;
