@@ -84,6 +84,10 @@ create unique index youtube_connections_channel_once on public.youtube_connectio
 create index youtube_connections_user on public.youtube_connections (user_id, created_at desc);
 create index youtube_connections_refresh_due on public.youtube_connections (next_token_refresh_at)
     where connection_status = 'active' and next_token_refresh_at is not null;
+-- How refreshes have gone lately, to tell a revocation from a storm.
+create index youtube_connections_refreshed on public.youtube_connections (last_token_refresh_at);
+create index youtube_connections_refused on public.youtube_connections (refresh_failed_at)
+    where refresh_error_kind = 'invalid_grant';
 -- "Whose turn is it?", the never synced first.
 create index youtube_connections_sync_due on public.youtube_connections (last_synced_at nulls first)
     where connection_status = 'active';
@@ -127,6 +131,29 @@ create index instagram_connections_refresh_due on public.instagram_connections (
     where connection_status = 'active' and next_token_refresh_at is not null;
 create index instagram_connections_sync_due on public.instagram_connections (last_synced_at nulls first)
     where connection_status = 'active';
+
+create table greenroom.token_key_state (
+    key_id text primary key,
+    canary text,
+    first_seen_at timestamptz not null default greenroom.now(),
+    sealing_since timestamptz,
+    constraint who_seals_leaves_a_canary check ((canary is null) = (sealing_since is null))
+);
+comment on table greenroom.token_key_state is
+    'owner: connections. The keys of ENCRYPTION_KEY that were ever here, by ids that may be shown; whoever cannot open the canary of the last one that sealed has the wrong keys.';
+
+create table greenroom.token_orphans (
+    id uuid primary key default gen_random_uuid(),
+    connection_kind text not null,
+    connection_id uuid not null,
+    refresh_token text not null,
+    created_at timestamptz not null default greenroom.now(),
+    constraint connection_kind_is_known check (connection_kind in ('youtube', 'platform'))
+);
+comment on table greenroom.token_orphans is
+    'owner: connections. Rotated refresh tokens, sealed, that came after somebody else had written their row; kept for a week.';
+create index token_orphans_connection on greenroom.token_orphans (connection_kind, connection_id, created_at desc);
+create index token_orphans_created on greenroom.token_orphans (created_at);
 
 create table public.oauth_state_tokens (
     id uuid primary key default gen_random_uuid(),

@@ -20,8 +20,15 @@ const FLOORS: [&[&str]; 8] = [
     &["tests"],
 ];
 
-/// The arrows inside the floor of mechanism: who may use whom.
-const CHAINS: [(&str, &str); 4] = [("http", "vault"), ("llm", "http"), ("llm", "vault"), ("mail", "queue")];
+/// The arrows inside a floor: who may use whom. A refresh of a token is a run that is logged (ADR 17).
+const CHAINS: [(&str, &str); 6] = [
+    ("http", "vault"),
+    ("llm", "http"),
+    ("llm", "vault"),
+    ("mail", "queue"),
+    ("connections", "sync"),
+    ("connections", "credits"),
+];
 
 /// Beside the floors: what each of them may use, and whose programs may carry it. Tests may always.
 const BESIDE: [(&str, &[&str], &[&str]); 2] = [

@@ -53,12 +53,13 @@ async fn a_worker_tells_how_it_is_and_what_it_has_counted() {
     world.until_idle().await;
     let finished =
         r#"greenroom_jobs_finished_total{queue="youtube",job_type="youtube.sync_channel",outcome="ok"} 1"#;
-    let told = watcher.until("/metrics", |_, text| text.contains(finished)).await;
+    // The gauges follow the counters by some seconds.
+    let gauge = r#"greenroom_queue_jobs{queue="youtube",state="ready"} 0"#;
+    let told = watcher.until("/metrics", |_, text| text.contains(finished) && text.contains(gauge)).await;
     for line in [
         r#"greenroom_job_duration_seconds_count{queue="youtube",job_type="youtube.sync_channel",outcome="ok"} 1"#,
         r#"greenroom_job_wait_seconds_count{queue="youtube"} 1"#,
         r#"greenroom_leader{role="sweeper"} 1"#,
-        r#"greenroom_queue_jobs{queue="youtube",state="ready"} 0"#,
         r#"greenroom_queue_oldest_runnable_age_seconds{queue="youtube"} 0"#,
         r#"greenroom_workers{queue="youtube"} 1"#,
         r#"greenroom_worker_slots{queue="youtube",state="idle"}"#,

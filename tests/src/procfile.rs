@@ -21,10 +21,10 @@ use crate::process::{send, stop};
 use crate::world::{Creator, World};
 
 const HOUSE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-const BINARIES: [&str; 3] = ["greenroom-api", "scheduler", "youtube-worker"];
+const BINARIES: [&str; 4] = ["greenroom-api", "scheduler", "token-worker", "youtube-worker"];
 /// The processes' sessions, by the name that each gives its own.
 const SESSIONS: &str = "select distinct application_name from pg_stat_activity
-     where datname = current_database() and application_name in ('greenroom-api', 'scheduler', 'youtube-worker')
+     where datname = current_database() and application_name in ('greenroom-api', 'scheduler', 'youtube-worker', 'token-worker')
      order by 1";
 
 /// Returns the folder of the binaries, which are built unless they are there and as new as this test.
@@ -180,7 +180,7 @@ async fn needs_honcho_the_procfile_runs_the_house() {
     assert!([0, 143].contains(&status.code().unwrap()), "{status}");
     // honcho sees only the shells that it runs them by; each process tells itself that it came to its end.
     let log = honcho.log();
-    for name in ["web", "scheduler", "youtube"] {
+    for name in ["web", "scheduler", "youtube", "tokens"] {
         let ended = log.lines().any(|line| line.contains(&format!("{name}.1")) && line.ends_with("Stopped"));
         assert!(ended && !log.contains("SIGKILL"), "{name} was cut off:\n{log}");
     }

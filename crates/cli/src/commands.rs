@@ -48,7 +48,7 @@ pub(crate) enum Command {
     /// Syncs connected accounts on demand.
     #[command(subcommand)]
     Sync(sync::Command),
-    /// Encrypts, decrypts, rotates and classifies a token: standard input to standard output.
+    /// Encrypts, decrypts, rotates and classifies a token; counts the stored ones by key and seals them again.
     #[command(subcommand)]
     Tokens(tokens::Command),
     /// Makes and checks the keys of `ENCRYPTION_KEY`.
@@ -81,7 +81,7 @@ impl Command {
             Self::Jobs(command) => Box::pin(until_interrupted(jobs::run(command, terminal))).await,
             Self::Sync(command) => until_interrupted(sync::run(command, terminal)).await,
             Self::Access(command) => until_interrupted(access::run(command, terminal)).await,
-            Self::Tokens(command) => tokens::run(&command, terminal),
+            Self::Tokens(command) => until_interrupted(tokens::run(&command, terminal)).await,
             Self::Keys(command) => keys::run(&command, terminal),
         }
     }

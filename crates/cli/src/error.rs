@@ -112,6 +112,7 @@ impl CliError {
             Self::Token(OpenError::Malformed) => (Exit::Failed, "not_a_token"),
             Self::Token(OpenError::UnknownKey) => (Exit::Failed, "unknown_key"),
             Self::Token(OpenError::NotText) => (Exit::Failed, "not_text"),
+            Self::Token(OpenError::Misplaced | OpenError::Unbound) => (Exit::Failed, "token_binding"),
             Self::Boot(error) => boot(error),
             Self::Schema(error) => schema(error),
             Self::Start(error) => start(error),
@@ -157,6 +158,7 @@ fn start(error: &StartError) -> (Exit, &'static str) {
         StartError::Schema(error) => schema(error),
         StartError::Queue(error) => queue(error),
         StartError::Key(_) => (Exit::Usage, "encryption_key"),
+        StartError::Keys(_) => (Exit::Precondition, "keys_mismatch"),
         StartError::Setting(_) => (Exit::Usage, "setting"),
         _ => (Exit::Failed, "failed"),
     }

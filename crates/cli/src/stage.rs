@@ -53,7 +53,7 @@ impl Stage {
         let vault = Vault::from_keys(generate_key().expose()).map_err(greenroom_worker::StartError::Key)?;
         let (id, secret) =
             (google.google.client_id.clone(), Secret::from(google.google.client_secret.clone()));
-        let house = House::with_secrets(&config, &pool, &Clock::system(), vault, id, secret)?;
+        let house = House::with_secrets(&config, &pool, &Clock::system(), vault, id, secret).await?;
         Ok(Self {
             queue: Queue::new(pool.clone()),
             engine,
@@ -67,11 +67,12 @@ impl Stage {
     }
 
     /// Lets a sync keep this many requests in flight.
-    pub(crate) fn set_in_flight(&mut self, in_flight: u16) -> Result<(), CliError> {
+    pub(crate) async fn set_in_flight(&mut self, in_flight: u16) -> Result<(), CliError> {
         self.config = self.config.clone().with([("youtube.in_flight", in_flight.to_string())])?;
         let (id, secret) = (self.google.client_id.clone(), Secret::from(self.google.client_secret.clone()));
         let vault = self.house.vault.clone();
-        self.house = House::with_secrets(&self.config, &self.pool, &Clock::system(), vault, id, secret)?;
+        self.house =
+            House::with_secrets(&self.config, &self.pool, &Clock::system(), vault, id, secret).await?;
         Ok(())
     }
 

@@ -1,6 +1,10 @@
 //! Why an account is not connected, or there is no token for it; none of it carries a token.
 
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 use greenroom_http::{Class, Failure};
+use greenroom_queue::{Class as JobClass, EnqueueError, JobError, QueueError, Scope};
 use greenroom_vault::OpenError;
 
 /// Why an account was not connected.
@@ -41,6 +45,15 @@ pub enum TokenError {
     /// The connection cannot be kept alive without its owner.
     #[error("the account's owner has to connect it again: {0}")]
     Reauthorise(String),
+    /// The refresh token was refused once; whether it is over shows when it is tried again.
+    #[error("the refresh token was refused, and is tried once more before its owner is asked")]
+    Suspected(DateTime<Utc>),
+    /// So many refresh tokens are refused at once that the fault must be ours.
+    #[error("many refresh tokens are refused at once: look whether the OAuth client is still the right one")]
+    Storm(DateTime<Utc>),
+    /// Another process is refreshing, and has not come to an end.
+    #[error("the token is being refreshed elsewhere")]
+    Busy,
     /// The token endpoint did not give a token; the failure says what to do.
     #[error("the token could not be refreshed: {0}")]
     Provider(Failure),
@@ -52,6 +65,48 @@ pub enum TokenError {
     Interrupted,
 }
 
+/// Why a refresh ahead of need did not go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RefreshError {
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Sync(#[from] greenroom_sync::SyncError),
+    #[error(transparent)]
+    Credits(#[from] greenroom_credits::CreditsError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Enqueue(#[from] EnqueueError),
+    #[error("the database refused: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+impl JobError for RefreshError {
+    fn class(&self) -> JobClass {
+        match self {
+            // What is refused is our client, so every refresh by it waits.
+            Self::Token(TokenError::Storm(until)) => {
+                JobClass::Trip { scope: Scope::Pool, until: Some(*until) }
+            }
+            Self::Token(TokenError::Provider(failure)) => match failure.class() {
+                Class::RetryAt(until) => JobClass::Trip { scope: Scope::Pool, until: Some(until) },
+                _ => JobClass::Retry,
+            },
+            Self::Token(TokenError::Busy) => {
+                JobClass::RetryAfter(Duration::from_millis(rand::random_range(5_000..=15_000)))
+            }
+            Self::Token(error) => match error.class() {
+                Class::Retry => JobClass::Retry,
+                Class::RetryAt(until) => JobClass::SnoozeUntil(until),
+                Class::Reauthorise | Class::Reject => JobClass::Cancel,
+            },
+            Self::Queue(error) => error.class(),
+            Self::Sync(_) | Self::Credits(_) | Self::Enqueue(_) | Self::Database(_) => JobClass::Retry,
+        }
+    }
+}
+
 impl TokenError {
     /// Returns what a job does about it.
     pub fn class(&self) -> Class {
@@ -59,7 +114,8 @@ impl TokenError {
             Self::NotFound | Self::Disconnected | Self::Undecryptable(_) | Self::Plaintext => Class::Reject,
             Self::Reauthorise(_) => Class::Reauthorise,
             Self::Provider(failure) => failure.class(),
-            Self::Database(_) | Self::Interrupted => Class::Retry,
+            Self::Suspected(at) | Self::Storm(at) => Class::RetryAt(*at),
+            Self::Database(_) | Self::Interrupted | Self::Busy => Class::Retry,
         }
     }
 }

@@ -10,12 +10,18 @@
 
 mod client;
 mod error;
+mod jobs;
+mod keys;
+mod rotation;
 mod settings;
 mod store;
 mod tokens;
 
 pub use client::google::Google;
 pub use error::{ConnectError, TokenError};
+pub use jobs::{Connections, jobs};
+pub use keys::{KeysError, SeenKey, check_keys, seen_keys};
+pub use rotation::{ColumnReport, Position, Report, TOKEN_TABLES, Walk};
 pub use settings::Settings;
 pub use store::youtube;
 pub use tokens::{AccessToken, Tokens};

@@ -1,3 +1,4 @@
 //! The tables of connections.
 
+pub(crate) mod orphans;
 pub mod youtube;

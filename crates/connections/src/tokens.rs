@@ -4,10 +4,10 @@
 //!   row ──open──▶ still good ───────────────────────────▶ use it
 //!                    │ ends soon, or was refused
 //!                    ▼
-//!   one flight per connection ──ask Google, holding no database connection──▶ compare and swap
-//!                    ▲                                                         │ lost the race
-//!                    └───────────── read again, use what is stored ◀───────────┘
+//!   one flight per connection and process ──▶ one lease per connection ([`refresh`])
 //! ```
+
+mod refresh;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,18 +16,23 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use greenroom_http::{Class, Client, Failure};
+use greenroom_http::{Class, Client};
 use greenroom_model::{Clock, ConnectionId};
 use greenroom_vault::{OpenError, Secret, Stored, Vault};
 use sqlx::PgPool;
 
-use crate::client::google::{Google, Granted};
+use crate::client::google::Google;
 use crate::error::TokenError;
 use crate::settings::Settings;
-use crate::store::youtube::{self, Column, Refreshed, Status};
+use crate::store::youtube::{self, Column, Status};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+
+/// Why a connection is in error while a key is missing.
+const UNDECRYPTABLE: &str = "token_undecryptable";
+/// Why it is after a day in which its provider gave no token.
+const UNAVAILABLE: &str = "refresh_unavailable";
 
 /// An access token in hand.
 #[derive(Debug, Clone)]
@@ -98,6 +103,12 @@ impl Tokens {
         }
     }
 
+    /// Refreshes ahead of need, whatever the token's age; another's refresh under way does as well.
+    pub async fn refresh(&self, id: ConnectionId) -> Result<AccessToken, TokenError> {
+        let row = self.0.read(id).await?;
+        self.renewed(id, row.version).await
+    }
+
     /// Returns another token than the one that the platform refused.
     ///
     /// A job asks once in an attempt: a second 401 with a fresh token is not about the token.
@@ -152,49 +163,6 @@ impl Drop for Landing {
 }
 
 impl Inner {
-    async fn renew(&self, id: ConnectionId, seen: i64) -> Outcome {
-        let row = self.read(id).await?;
-        if row.version > seen
-            && let Some(access) = row.access
-        {
-            return Ok(access);
-        }
-        let refresh =
-            row.refresh.ok_or_else(|| TokenError::Reauthorise("there is no refresh token".to_owned()))?;
-        // No database connection is held from here until the answer has come.
-        let granted = self.google.refresh(&self.http, &refresh).await;
-        let outcome = granted.as_ref().map_or_else(outcome_name, |_| "ok");
-        metrics::counter!("greenroom_token_refresh_total", "platform" => "youtube", "outcome" => outcome)
-            .increment(1);
-        match granted {
-            Ok(granted) => self.store(id, row.version, granted).await,
-            Err(failure) if failure.class() == Class::Reauthorise => {
-                // If the row has changed meanwhile, the refresh token was replaced, not revoked.
-                self.newer(id, row.version).await?.ok_or_else(|| TokenError::Reauthorise(failure.to_string()))
-            }
-            Err(failure) => Err(TokenError::Provider(failure)),
-        }
-    }
-
-    async fn store(&self, id: ConnectionId, seen: i64, granted: Granted) -> Outcome {
-        let now = self.clock.now();
-        let lifetime = granted.expires_in.map(|secs| TimeDelta::seconds(i64::from(secs)));
-        let new = Refreshed {
-            access_token: self.vault.seal(&granted.access_token),
-            refresh_token: granted.refresh_token.as_ref().map(|token| self.vault.seal(token)),
-            expires_at: lifetime.map(|lifetime| now + lifetime),
-            next_refresh_at: lifetime
-                .map(|lifetime| now + lifetime - self.margin(lifetime) - jitter(lifetime)),
-        };
-        let mut conn = self.pool.acquire().await?;
-        if youtube::store_refreshed(&mut conn, id, seen, &new).await? {
-            return Ok(AccessToken { secret: granted.access_token, version: seen + 1 });
-        }
-        drop(conn);
-        // Somebody else wrote first; theirs is as good, and a deleted or disconnected row stays so.
-        self.newer(id, seen).await?.ok_or(TokenError::NotFound)
-    }
-
     async fn newer(&self, id: ConnectionId, seen: i64) -> Result<Option<AccessToken>, TokenError> {
         Ok(self.read(id).await?.access.filter(|access| access.version > seen))
     }
@@ -205,10 +173,16 @@ impl Inner {
         let row = youtube::tokens(&mut conn, id).await?;
         drop(conn);
         let row = row.ok_or(TokenError::NotFound)?;
-        let marked = row.error.as_deref() == Some("token_undecryptable");
+        self.opened(id, row).await
+    }
+
+    /// Opens the tokens of a row that may serve.
+    async fn opened(&self, id: ConnectionId, row: youtube::Stored) -> Result<Opened, TokenError> {
+        let marked = row.error.as_deref() == Some(UNDECRYPTABLE);
         match row.status {
             Status::Disconnected => return Err(TokenError::Disconnected),
-            Status::Error if !marked => {
+            // These two may pass by themselves.
+            Status::Error if !marked && row.error.as_deref() != Some(UNAVAILABLE) => {
                 let why = row.error.unwrap_or_else(|| "the connection is in error".to_owned());
                 return Err(TokenError::Reauthorise(why));
             }
@@ -236,7 +210,7 @@ impl Inner {
         stored: Option<Secret>,
     ) -> Result<Option<Secret>, TokenError> {
         let Some(stored) = stored else { return Ok(None) };
-        match self.vault.classify(Some(stored.expose())) {
+        match self.vault.classify_for(&column.of(id), Some(stored.expose())) {
             Stored::Absent => Ok(None),
             Stored::Encrypted(token) => Ok(Some(token)),
             Stored::Undecryptable(error) => Err(self.undecryptable(id, error).await?),
@@ -249,7 +223,7 @@ impl Inner {
                     );
                 });
                 metrics::counter!("greenroom_token_plaintext_reads_total").increment(1);
-                let sealed = self.vault.seal(&token);
+                let sealed = self.vault.seal_for(&column.of(id), &token);
                 youtube::seal(&mut *self.pool.acquire().await?, id, column, &stored, &sealed).await?;
                 Ok(Some(token))
             }
@@ -262,10 +236,6 @@ impl Inner {
             tracing::error!(connection.id = %id, "a token of connection {id} does not open: {error}");
         }
         Ok(TokenError::Undecryptable(error))
-    }
-
-    fn margin(&self, lifetime: TimeDelta) -> TimeDelta {
-        margin(self.settings.refresh_margin_secs, Some(lifetime))
     }
 }
 
@@ -284,19 +254,4 @@ impl Opened {
 fn margin(margin_secs: u32, lifetime: Option<TimeDelta>) -> TimeDelta {
     let margin = TimeDelta::seconds(i64::from(margin_secs));
     lifetime.map_or(margin, |lifetime| margin.min(lifetime / 4))
-}
-
-/// Spreads refreshes, so that connections made on one day do not end in one minute.
-fn jitter(lifetime: TimeDelta) -> TimeDelta {
-    let most = (lifetime / 10).min(TimeDelta::days(3)).num_seconds().max(0);
-    TimeDelta::seconds(rand::random_range(0..=most))
-}
-
-fn outcome_name(failure: &Failure) -> &'static str {
-    match failure.class() {
-        Class::Retry => "transient",
-        Class::RetryAt(_) => "configuration",
-        Class::Reauthorise => "invalid_grant",
-        Class::Reject => "rejected",
-    }
 }

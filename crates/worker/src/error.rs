@@ -15,6 +15,9 @@ pub enum StartError {
     /// `ENCRYPTION_KEY` is not a list of Fernet keys.
     #[error("ENCRYPTION_KEY: {0}")]
     Key(#[from] greenroom_vault::KeyError),
+    /// The keys are not those of this database.
+    #[error(transparent)]
+    Keys(#[from] greenroom_connections::KeysError),
     /// The HTTP client could not be made.
     #[error(transparent)]
     Http(#[from] greenroom_http::ClientError),
@@ -35,7 +38,7 @@ impl StartError {
         std::process::ExitCode::from(match self {
             Self::Setting(_) | Self::Key(_) => 2,
             Self::Boot(BootError::Listen { .. }) | Self::Http(_) | Self::Worker(_) | Self::Queue(_) => 1,
-            Self::Boot(_) | Self::Schema(_) => 5,
+            Self::Boot(_) | Self::Schema(_) | Self::Keys(_) => 5,
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use greenroom_boot::{Config, ExposeSecret as _, secrets};
-use greenroom_connections::{Google, Tokens};
+use greenroom_connections::{Connections, Google, Tokens, check_keys};
 use greenroom_http::Client;
 use greenroom_model::Clock;
 use greenroom_queue::Jobs;
@@ -18,23 +18,25 @@ use crate::StartError;
 pub struct House {
     /// Seals and opens tokens.
     pub vault: Vault,
+    connections: Arc<Connections>,
     youtube: Arc<Youtube>,
     pool: Arc<PgPool>,
 }
 
 impl House {
-    /// Puts the slices together from the settings and the secrets of the environment.
-    pub fn assemble(config: &Config, pool: &PgPool, clock: &Clock) -> Result<Self, StartError> {
+    /// Puts the slices together from the settings and the secrets of the environment, whose keys must be those of
+    /// the database.
+    pub async fn assemble(config: &Config, pool: &PgPool, clock: &Clock) -> Result<Self, StartError> {
         let keys = secrets::required("ENCRYPTION_KEY")?;
         let vault = Vault::from_keys(keys.expose_secret())?;
         let client_id = secrets::required("GOOGLE_CLIENT_ID")?.expose_secret().to_owned();
         let client_secret =
             Secret::from(secrets::required("GOOGLE_CLIENT_SECRET")?.expose_secret().to_owned());
-        Self::with_secrets(config, pool, clock, vault, client_id, client_secret)
+        Self::with_secrets(config, pool, clock, vault, client_id, client_secret).await
     }
 
     /// Puts the slices together with secrets that a program made itself.
-    pub fn with_secrets(
+    pub async fn with_secrets(
         config: &Config,
         pool: &PgPool,
         clock: &Clock,
@@ -42,24 +44,35 @@ impl House {
         client_id: String,
         client_secret: Secret,
     ) -> Result<Self, StartError> {
+        check_keys(pool, &vault).await?;
         let http = Client::new(&config.section("http")?, clock.clone())?;
         let settings: greenroom_youtube::Settings = config.section("youtube")?;
         let google = Google { token_url: settings.token_url.clone(), client_id, client_secret };
+        let tokens_settings: greenroom_connections::Settings = config.section("tokens")?;
+        let vault = vault.binding(tokens_settings.bind);
         let tokens = Tokens::new(
             pool.clone(),
             vault.clone(),
             http.clone(),
             google,
-            config.section("tokens")?,
+            tokens_settings.clone(),
             clock.clone(),
         );
+        let connections = Connections {
+            pool: pool.clone(),
+            vault: vault.clone(),
+            tokens: tokens.clone(),
+            settings: tokens_settings,
+        };
         let youtube = Arc::new(Youtube::new(pool.clone(), http, tokens, settings, clock.clone()));
-        Ok(Self { vault, youtube, pool: Arc::new(pool.clone()) })
+        Ok(Self { vault, connections: Arc::new(connections), youtube, pool: Arc::new(pool.clone()) })
     }
 }
 
 /// Lists every job of the house; without a house they are only declared.
 pub fn jobs(house: Option<&House>) -> Jobs {
     let pool = house.map(|house| &house.pool);
-    greenroom_youtube::jobs(house.map(|house| &house.youtube)).and(greenroom_credits::jobs(pool))
+    greenroom_youtube::jobs(house.map(|house| &house.youtube))
+        .and(greenroom_connections::jobs(house.map(|house| &house.connections)))
+        .and(greenroom_credits::jobs(pool))
 }

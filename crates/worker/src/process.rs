@@ -169,7 +169,7 @@ pub async fn run_worker(name: &str, own_queues: &[&str], args: Args) -> Result<(
     else {
         return Ok(());
     };
-    let house = House::assemble(&config, &pool, &Clock::system())?;
+    let house = House::assemble(&config, &pool, &Clock::system()).await?;
     let served = if args.queues.is_empty() {
         own_queues.iter().map(|queue| Served { queue: (*queue).to_owned(), slots: None }).collect()
     } else {

@@ -58,6 +58,10 @@ names! {
 
     Counter "greenroom_platform_requests_total" "Requests to platforms, by what they answered.";
     Counter "greenroom_token_refresh_total" "Access tokens that were asked for, by outcome.";
+    Histogram "greenroom_token_refresh_seconds" "How long a token endpoint took to answer.";
+    Counter "greenroom_token_lease_waits_total" "Looks at a refresh that another process had under way.";
+    Counter "greenroom_token_race_recoveries_total" "Refreshes that another had overtaken, and whose tokens were used.";
+    Counter "greenroom_token_reauth_required_total" "Connections that were marked for their owners to connect again.";
     Counter "greenroom_token_plaintext_reads_total" "Tokens that were found stored as plain text.";
     Counter "greenroom_tokens_undecryptable_total" "Tokens that no key in ENCRYPTION_KEY opened.";
     Counter "greenroom_credits_charged_micro_total" "Credits charged, in millionths.";

@@ -1,9 +1,13 @@
-//! `greenroom tokens`: one token from standard input to standard output, under `ENCRYPTION_KEY` alone.
+//! `greenroom tokens`: one token from standard input to standard output, under `ENCRYPTION_KEY` alone; and those
+//! that are stored.
 //!
 //! A value ends at the end of input; the line's end that `echo` and editors add is not part of it.
 
+mod stored;
+
 use clap::Subcommand;
 use greenroom_boot::ExposeSecret as _;
+use greenroom_connections::TOKEN_TABLES;
 use greenroom_vault::{Secret, Stored, Vault};
 use serde_json::json;
 
@@ -14,6 +18,28 @@ const LIMIT: u64 = 1024 * 1024;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Value(Value),
+    /// Counts the stored tokens by the keys that open them; what is under no old key lets that key go.
+    Status {
+        /// Only this table.
+        #[arg(long, value_parser = TOKEN_TABLES)]
+        table: Option<String>,
+    },
+    /// Seals stored tokens again under the first key; safe to repeat and to interrupt.
+    Reencrypt {
+        /// Counts what would be done, and does nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Only this table.
+        #[arg(long, value_parser = TOKEN_TABLES)]
+        table: Option<String>,
+    },
+}
+
+/// What is done to the value on standard input.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Value {
     /// Encrypts a value under the first key.
     Encrypt,
     /// Decrypts a token under whichever key fits, and prints its content.
@@ -31,26 +57,35 @@ pub(crate) enum Command {
     Classify,
 }
 
-pub(super) fn run(command: &Command, terminal: &mut Terminal) -> Result<(), CliError> {
-    if let Command::Decrypt { reveal, yes } = command {
+pub(super) async fn run(command: &Command, terminal: &mut Terminal) -> Result<(), CliError> {
+    match command {
+        Command::Status { table } => stored::walk(terminal, table.as_deref(), false).await,
+        Command::Reencrypt { dry_run, table } => stored::walk(terminal, table.as_deref(), !dry_run).await,
+        Command::Value(value) => one(value, terminal),
+    }
+}
+
+/// Does something to the value on standard input.
+fn one(command: &Value, terminal: &mut Terminal) -> Result<(), CliError> {
+    if let Value::Decrypt { reveal, yes } = command {
         permit(*reveal, *yes, terminal.is_seen())?;
     }
     let vault = Vault::from_keys(terminal.secret("ENCRYPTION_KEY")?.expose_secret())?;
     let value = value(terminal)?;
     match command {
-        Command::Encrypt => {
+        Value::Encrypt => {
             let token = encrypt(&vault, &value)?;
             terminal.answer(&json!({"token": token}), || token.clone())
         }
-        Command::Decrypt { .. } => {
+        Value::Decrypt { .. } => {
             let opened = vault.open(value.expose())?;
             terminal.answer(&json!({"value": opened.expose()}), || format!("{}\n", opened.expose()))
         }
-        Command::Rotate => {
+        Value::Rotate => {
             let token = vault.rotate(value.expose())?;
             terminal.answer(&json!({"token": token}), || token.clone())
         }
-        Command::Classify => {
+        Value::Classify => {
             let stored = vault.classify(Some(value.expose())).as_str();
             terminal.answer(&json!({"stored": stored}), || stored.to_owned())
         }

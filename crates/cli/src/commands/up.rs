@@ -50,10 +50,10 @@ pub(crate) async fn run(args: &Args) -> Result<(), CliError> {
             ("youtube.api_base_url", sandbox.base_url.clone()),
             ("youtube.token_url", format!("{}/token", sandbox.base_url)),
         ])?;
-        let house = sandboxed(&config, &pool, &sandbox, &here)?;
+        let house = sandboxed(&config, &pool, &sandbox, &here).await?;
         (config, house, Some(sandbox))
     } else {
-        let house = House::assemble(&config, &pool, &Clock::system())?;
+        let house = House::assemble(&config, &pool, &Clock::system()).await?;
         (config, house, None)
     };
     let api: greenroom_api::Settings = config.section("api")?;
@@ -75,11 +75,16 @@ pub(crate) async fn run(args: &Args) -> Result<(), CliError> {
     ended.and(stopped)
 }
 
-fn sandboxed(config: &Config, pool: &PgPool, sandbox: &Sandbox, here: &Path) -> Result<House, CliError> {
+async fn sandboxed(
+    config: &Config,
+    pool: &PgPool,
+    sandbox: &Sandbox,
+    here: &Path,
+) -> Result<House, CliError> {
     let vault = Vault::from_keys(sandbox_key(here)?.expose()).map_err(greenroom_worker::StartError::Key)?;
     let google = sandbox.google();
     let secret = Secret::from(google.client_secret);
-    Ok(House::with_secrets(config, pool, &Clock::system(), vault, google.client_id, secret)?)
+    Ok(House::with_secrets(config, pool, &Clock::system(), vault, google.client_id, secret).await?)
 }
 
 /// Returns the key that seals the sandbox's tokens: made once, kept for the owner alone, worth nothing.

@@ -52,6 +52,11 @@ impl Google {
     }
 }
 
+/// Describes an answer that did not come in time.
+pub(crate) fn late(limit: std::time::Duration) -> Failure {
+    Failure::new(TOKEN, Class::Retry, None, None, &format!("no answer within {} s", limit.as_secs()))
+}
+
 /// Reads the endpoint's errors: whose fault it is decides who has to act.
 fn classify(refused: &Refused<'_>) -> Verdict {
     #[derive(Deserialize)]

@@ -1,8 +1,10 @@
 //! `youtube_connections`: connected channels, and their sealed tokens.
 
+pub(crate) mod leases;
+
 use chrono::{DateTime, Utc};
 use greenroom_model::{ConnectionId, UserId};
-use greenroom_vault::{Secret, Vault};
+use greenroom_vault::{Place, Secret, Vault};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::error::ConnectError;
@@ -64,27 +66,35 @@ pub async fn connect(
     vault: &Vault,
     new: NewConnection,
 ) -> Result<ConnectionId, ConnectError> {
-    let access_token = vault.seal(&new.access_token);
-    let refresh_token = new.refresh_token.as_ref().map(|token| vault.seal(token));
     // A refusal by the index would end the caller's transaction, were it not for a savepoint.
     let mut tx = conn.begin().await?;
+    let known = sqlx::query_scalar!(
+        r#"select id as "id: ConnectionId" from youtube_connections
+            where user_id = $1 and channel_id = $2
+            order by connection_status = 'disconnected', created_at desc
+            limit 1 for update"#,
+        new.user.0,
+        new.channel_id,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let id = known.unwrap_or_else(ConnectionId::new);
+    let access_token = vault.seal_for(&Column::Access.of(id), &new.access_token);
+    let refresh_token =
+        new.refresh_token.as_ref().map(|token| vault.seal_for(&Column::Refresh.of(id), token));
     let healed = sqlx::query_scalar!(
         r#"update youtube_connections
-              set channel_name = coalesce($3, channel_name), access_token = $4,
-                  refresh_token = coalesce($5, refresh_token), token_expires_at = $6,
+              set channel_name = coalesce($2, channel_name), access_token = $3,
+                  refresh_token = coalesce($4, refresh_token), token_expires_at = $5,
                   connection_status = 'active', connection_error = null,
                   token_version = token_version + 1, last_token_refresh_at = greenroom.now(),
                   next_token_refresh_at = null, refresh_failures = 0, refresh_failed_at = null,
                   refresh_error_kind = null, updated_at = greenroom.now()
-            where id = (select id from youtube_connections
-                         where user_id = $1 and channel_id = $2
-                         order by connection_status = 'disconnected', created_at desc
-                         limit 1)
+            where id = $1
               -- A disconnected row has no refresh token left to fall back on.
-              and coalesce($5, refresh_token) is not null
+              and coalesce($4, refresh_token) is not null
         returning id as "id: ConnectionId""#,
-        new.user.0,
-        new.channel_id,
+        id.0,
         new.channel_name,
         access_token,
         refresh_token,
@@ -101,7 +111,7 @@ pub async fn connect(
                                                 refresh_token, token_expires_at, last_token_refresh_at)
                values ($1, $2, $3, $4, $5, $6, $7, greenroom.now())
                returning id as "id: ConnectionId""#,
-            ConnectionId::new().0,
+            id.0,
             new.user.0,
             new.channel_id,
             new.channel_name,
@@ -220,6 +230,17 @@ pub(crate) enum Column {
     Refresh,
 }
 
+impl Column {
+    /// Returns where a connection's token belongs.
+    pub(crate) fn of(self, id: ConnectionId) -> Place {
+        let column = match self {
+            Self::Access => "access_token",
+            Self::Refresh => "refresh_token",
+        };
+        Place::new("youtube_connections", id, column)
+    }
+}
+
 /// Replaces a plain token by its sealed form, unless somebody replaced it first.
 pub(crate) async fn seal(
     conn: &mut PgConnection,
@@ -270,42 +291,6 @@ pub(crate) async fn unmark_undecryptable(conn: &mut PgConnection, id: Connection
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// New tokens, sealed.
-pub(crate) struct Refreshed {
-    pub(crate) access_token: String,
-    pub(crate) refresh_token: Option<String>,
-    pub(crate) expires_at: Option<DateTime<Utc>>,
-    pub(crate) next_refresh_at: Option<DateTime<Utc>>,
-}
-
-/// Stores new tokens; false where the row is not the one that was seen, and then nothing is stored.
-pub(crate) async fn store_refreshed(
-    conn: &mut PgConnection,
-    id: ConnectionId,
-    seen_version: i64,
-    new: &Refreshed,
-) -> sqlx::Result<bool> {
-    let stored = sqlx::query!(
-        "update youtube_connections
-            -- An answer without a refresh token leaves the old one: it is not rotated.
-            set access_token = $3, refresh_token = coalesce($4, refresh_token), token_expires_at = $5,
-                last_token_refresh_at = greenroom.now(), next_token_refresh_at = $6,
-                connection_status = 'active', connection_error = null, token_version = token_version + 1,
-                refresh_failures = 0, refresh_failed_at = null, refresh_error_kind = null,
-                updated_at = greenroom.now()
-          where id = $1 and token_version = $2 and connection_status <> 'disconnected'",
-        id.0,
-        seen_version,
-        new.access_token,
-        new.refresh_token,
-        new.expires_at,
-        new.next_refresh_at,
-    )
-    .execute(conn)
-    .await?;
-    Ok(stored.rows_affected() == 1)
 }
 
 #[cfg(test)]

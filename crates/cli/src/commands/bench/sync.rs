@@ -68,7 +68,7 @@ pub(super) async fn run(args: &SyncArgs, terminal: &mut Terminal) -> Result<(), 
 async fn sync(args: &SyncArgs, progress: &ProgressBar) -> Result<Vec<Measured>, CliError> {
     let (ready, _sandbox) = spawn_sandbox(args).await?;
     let mut stage = Stage::set(DATABASE, &ready).await?;
-    stage.set_in_flight(args.in_flight)?;
+    stage.set_in_flight(args.in_flight).await?;
     let (agency, _) = stage.agency("Bench").await?;
     let google = &ready.google;
     let connection = stage.creator(agency, "Bench", &google.channel_id, &google.refresh_token).await?;

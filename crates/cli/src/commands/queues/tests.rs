@@ -159,15 +159,16 @@ async fn a_pool_is_limited_paused_and_its_breaker_closed() {
     let db = house().await;
     let job = enqueue(&db, ConnectionId::new()).await;
     let pools = document(&db, &["queues", "pools"]).await;
-    let name = pools["pools"][0]["name"].as_str().unwrap().to_owned();
+    let of_jobs = |pool: &&Value| pool["name"] == "youtube";
+    let name = pools["pools"].as_array().unwrap().iter().find(of_jobs).unwrap()["name"].as_str().unwrap();
 
-    let set = ["queues", "set-pool", &name, "--cap", "2", "--units", "0", "--window", "0 0 * * *"];
+    let set = ["queues", "set-pool", name, "--cap", "2", "--units", "0", "--window", "0 0 * * *"];
     assert_eq!(greenroom(&db, &set).await.code(), 0);
     let told = document(&db, &["why", &job]).await;
     assert_eq!(told["reasons"][0]["code"], "pool_empty");
     let table = seen(&db, &["queues", "pools"]).await;
     assert!(table.contains("0 of 2   0 of 0") && table.contains("spent until the window ends"), "{table}");
-    assert_eq!(greenroom(&db, &["queues", "reset-pool", &name]).await.code(), 0);
+    assert_eq!(greenroom(&db, &["queues", "reset-pool", name]).await.code(), 0);
     greenroom_worker::jobs(None).register(db.pool()).await.unwrap();
     assert_eq!(document(&db, &["why", &job]).await["reasons"][0]["code"], "in_turn", "as a worker starts");
 
@@ -183,7 +184,7 @@ async fn a_pool_is_limited_paused_and_its_breaker_closed() {
     assert!(text.contains("breaker_open") && text.contains("(until 20"), "{text}");
     assert!(text.contains(&format!("to go on now: greenroom queues close-breaker --pool {name}")), "{text}");
     assert_eq!(
-        greenroom(&db, &["queues", "close-breaker", "--pool", &name]).await.out,
+        greenroom(&db, &["queues", "close-breaker", "--pool", name]).await.out,
         format!("the breaker of pool {name} is closed\n")
     );
     let table = seen(&db, &["queues", "pools"]).await;

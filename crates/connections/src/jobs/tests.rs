@@ -1,0 +1,138 @@
+//! Refreshes as jobs, on a real queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenroom_queue::testing::{by_status, drain};
+use greenroom_queue::{Job as _, Queue};
+use greenroom_vault::{Bind, Vault};
+
+use super::refresh_token::RefreshToken;
+use super::sweep_refreshes::SweepRefreshes;
+use super::{Connections, jobs};
+use crate::Settings;
+use crate::tokens::tests::{KEY, World, granted, invalid_grant};
+
+async fn sweep(world: &World) -> Queue {
+    let connections = Arc::new(Connections {
+        pool: world.db.pool().clone(),
+        vault: Vault::from_keys(KEY).unwrap(),
+        tokens: world.tokens.clone(),
+        settings: Settings {
+            refresh_margin_secs: 600,
+            allow_plaintext: true,
+            bind: Bind::Off,
+            reencrypt_pause_ms: 0,
+        },
+    });
+    let queue = Queue::new(world.db.pool().clone());
+    queue.enqueue(&SweepRefreshes {}).await.unwrap();
+    drain(&queue, &jobs(Some(&connections))).await.unwrap();
+    queue
+}
+
+impl World {
+    /// Lets the stored token come of age: what a month without a refresh makes due.
+    async fn month_old() -> Self {
+        let world = Self::new(60).await;
+        world.db.advance(Duration::from_hours(31 * 24)).await;
+        world
+    }
+
+    async fn runs(&self) -> Vec<(String, Option<String>)> {
+        sqlx::query_as("select status, error_message from sync_logs where sync_type = $1 order by started_at")
+            .bind(RefreshToken::KIND)
+            .fetch_all(self.db.pool())
+            .await
+            .unwrap()
+    }
+
+    async fn events(&self) -> Vec<String> {
+        sqlx::query_scalar(
+            "select action_type || ' ' || credits_charged || ' ' || (event_metadata ->> 'free') from credit_usage_events",
+        )
+        .fetch_all(self.db.pool())
+        .await
+        .unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_is_due_is_refreshed_logged_and_free() {
+    let world = World::month_old().await;
+    world.endpoint.reply(200, granted("ya29.second"));
+    sweep(&world).await;
+    assert_eq!(world.row().await.version, 1);
+    assert_eq!(world.runs().await, [("success".to_owned(), None)]);
+    assert_eq!(world.events().await, ["external_api_call 0.000000 scheduled"]);
+    // Nothing is due any more.
+    sweep(&world).await;
+    assert_eq!(world.endpoint.calls(), 1);
+    assert_eq!(by_status(world.db.pool()).await.unwrap()["completed"], 3);
+}
+
+#[tokio::test]
+async fn a_fresh_token_is_left_alone_until_work_waits_for_it() {
+    let world = World::new(60).await;
+    world.endpoint.reply(200, granted("ya29.second"));
+    sweep(&world).await;
+    world.db.advance(Duration::from_hours(2)).await;
+    sqlx::query("update youtube_connections set next_token_refresh_at = greenroom.now()")
+        .execute(world.db.pool())
+        .await
+        .unwrap();
+    sweep(&world).await;
+    assert_eq!(world.endpoint.calls(), 0, "it has ended, and nobody wants it");
+    sqlx::query(
+        "insert into greenroom.kinds (kind, queue, pool, priority, max_attempts, lane_field, lane_cap)
+         values ('youtube.sync_channel', 'youtube', 'youtube', 5, 8, 'connection_id', 1)",
+    )
+    .execute(world.db.pool())
+    .await
+    .unwrap();
+    sqlx::query(
+        "insert into background_jobs (job_type, payload) values ('youtube.sync_channel', jsonb_build_object('connection_id', $1))",
+    )
+    .bind(world.id.0)
+    .execute(world.db.pool())
+    .await
+    .unwrap();
+    sweep(&world).await;
+    assert_eq!(world.endpoint.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_revoked_consent_ends_in_one_failed_run_and_no_more_calls() {
+    let world = World::month_old().await;
+    for _ in 0..2 {
+        world.endpoint.reply(400, invalid_grant());
+    }
+    let queue = sweep(&world).await;
+    assert_eq!(world.runs().await, [("pending".to_owned(), None)], "it is tried once more");
+    world.db.advance(Duration::from_mins(3)).await;
+    drop(queue);
+    sweep(&world).await;
+    let runs = world.runs().await;
+    assert_eq!((runs.len(), runs[0].0.as_str()), (1, "failed"), "{runs:?}");
+    assert!(runs[0].1.as_deref().unwrap().contains("has to connect it again"), "{runs:?}");
+    assert_eq!(world.events().await, ["external_api_call 0.000000 failed"]);
+    world.db.advance(Duration::from_hours(24)).await;
+    sweep(&world).await;
+    assert_eq!(world.endpoint.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_client_that_is_refused_opens_the_breaker_and_blames_nobody() {
+    let world = World::month_old().await;
+    world.endpoint.reply(401, serde_json::json!({"error": "invalid_client"}));
+    sweep(&world).await;
+    let open: bool = sqlx::query_scalar(
+        "select open_until > greenroom.now() from greenroom.pools where name = 'oauth.google'",
+    )
+    .fetch_one(world.db.pool())
+    .await
+    .unwrap();
+    assert!(open);
+    assert_eq!(world.row().await.error, None);
+    assert_eq!(world.endpoint.calls(), 1);
+}

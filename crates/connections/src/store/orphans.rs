@@ -1,0 +1,37 @@
+//! `greenroom.token_orphans`: rotated refresh tokens whose row somebody else had written meanwhile.
+//!
+//! A provider that rotates has already forgotten the old token when such a one comes back. It may be the only one
+//! that still serves, so it is kept for a week and tried before anybody is asked to connect again.
+
+use greenroom_model::ConnectionId;
+use sqlx::PgConnection;
+
+/// Keeps a sealed token.
+pub(crate) async fn keep(
+    conn: &mut PgConnection,
+    connection: ConnectionId,
+    sealed: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into greenroom.token_orphans (connection_kind, connection_id, refresh_token) values ('youtube', $1, $2)",
+        connection.0,
+        sealed,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes the newest one that came after the stored tokens did: each is tried once.
+pub(crate) async fn take(conn: &mut PgConnection, connection: ConnectionId) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!(
+        "delete from greenroom.token_orphans
+          where id = (select o.id from greenroom.token_orphans o
+                       where o.connection_kind = 'youtube' and o.connection_id = $1
+                       order by o.created_at desc limit 1)
+         returning refresh_token",
+        connection.0,
+    )
+    .fetch_optional(conn)
+    .await
+}
