@@ -465,7 +465,8 @@ begin
           from (select l.vtime from greenroom.lanes l
                  where l.queue = p_queue and l.pool = p_pool and l.awake and l.vtime >= p_floor
                  order by l.vtime, l.id limit 32) few;
-        select array_agg(x.id order by x.vtime, x.id) into locked
+        -- Never NULL where lanes were locked: one may have woken between the two statements.
+        select array_agg(x.id order by x.vtime, x.id), least(lowest, min(x.vtime)) into locked, lowest
           from (select l.id, l.vtime from greenroom.lanes l
                  where l.queue = p_queue and l.pool = p_pool and l.awake and l.vtime >= p_floor
                    and l.id <> all (passed)

@@ -89,7 +89,10 @@ impl Engine {
         };
         // A connection that broke while it lay idle costs one more try, not a poll interval.
         let claims = match once(track.floor).await {
-            Err(_) => once(track.floor).await?,
+            Err(error) => {
+                warn!(queue = track.queue, %error, "A claim failed; trying once more");
+                once(track.floor).await?
+            }
             Ok(claims) => claims,
         };
         // Below the floor may be lanes that came back meanwhile.
