@@ -2,6 +2,7 @@
 
 mod access;
 mod bench;
+mod connections;
 mod demo;
 mod doctor;
 mod follow;
@@ -48,6 +49,9 @@ pub(crate) enum Command {
     /// Syncs connected accounts on demand.
     #[command(subcommand)]
     Sync(sync::Command),
+    /// Lists connected accounts, says what is the matter with one, and refreshes its tokens.
+    #[command(subcommand)]
+    Connections(connections::Command),
     /// Encrypts, decrypts, rotates and classifies a token; counts the stored ones by key and seals them again.
     #[command(subcommand)]
     Tokens(tokens::Command),
@@ -80,6 +84,7 @@ impl Command {
             // Boxed, since it has many commands of its own.
             Self::Jobs(command) => Box::pin(until_interrupted(jobs::run(command, terminal))).await,
             Self::Sync(command) => until_interrupted(sync::run(command, terminal)).await,
+            Self::Connections(command) => until_interrupted(connections::run(command, terminal)).await,
             Self::Access(command) => until_interrupted(access::run(command, terminal)).await,
             Self::Tokens(command) => until_interrupted(tokens::run(&command, terminal)).await,
             Self::Keys(command) => keys::run(&command, terminal),

@@ -1,14 +1,16 @@
 //! The jobs of this slice, one a file.
 
+pub(crate) mod clean;
 pub(crate) mod reencrypt;
 pub(crate) mod refresh_token;
 pub(crate) mod sweep_refreshes;
 
 use std::sync::Arc;
 
-use greenroom_queue::Jobs;
+use greenroom_model::{ConnectionId, UserId};
+use greenroom_queue::{EnqueueError, Enqueued, Jobs, NewJob, enqueue};
 use greenroom_vault::Vault;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use crate::{Settings, Tokens};
 
@@ -31,7 +33,20 @@ pub fn jobs(connections: Option<&Arc<Connections>>) -> Jobs {
         .with::<refresh_token::RefreshToken>(connections)
         .with::<sweep_refreshes::SweepRefreshes>(connections)
         .with::<reencrypt::Reencrypt>(connections)
+        .with::<clean::Clean>(connections)
         .pool(refresh_token::POOL)
+}
+
+/// Enqueues a refresh that a person asked for; returns the open one if there is one.
+pub async fn request_refresh(
+    conn: &mut PgConnection,
+    connection: ConnectionId,
+    user: UserId,
+) -> Result<Enqueued, EnqueueError> {
+    let job = refresh_token::RefreshToken::of(connection);
+    // What a person waits for goes before what a schedule brought.
+    let mut answers = enqueue(conn, &[NewJob::of(&job)?.for_user(user).priority(3)]).await?;
+    answers.pop().ok_or(EnqueueError::Database(sqlx::Error::RowNotFound))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod client;
 mod error;
 mod jobs;
 mod keys;
+mod listing;
 mod rotation;
 mod settings;
 mod store;
@@ -19,8 +20,9 @@ mod tokens;
 
 pub use client::google::Google;
 pub use error::{ConnectError, TokenError};
-pub use jobs::{Connections, jobs};
+pub use jobs::{Connections, jobs, request_refresh};
 pub use keys::{KeysError, SeenKey, check_keys, seen_keys};
+pub use listing::{Diagnosis, Summary, TokenState, diagnose, list};
 pub use rotation::{ColumnReport, Position, Report, TOKEN_TABLES, Walk};
 pub use settings::Settings;
 pub use store::youtube;

@@ -1,4 +1,5 @@
 //! The tables of connections.
 
 pub(crate) mod orphans;
+pub(crate) mod states;
 pub mod youtube;

@@ -36,6 +36,12 @@ pub(crate) struct RefreshToken {
     pub connection_id: ConnectionId,
 }
 
+impl RefreshToken {
+    pub(crate) fn of(connection_id: ConnectionId) -> Self {
+        Self { connection_kind: ConnectionKind::Youtube, connection_id }
+    }
+}
+
 /// What a refresh tells; nothing of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TokenRefreshed {

@@ -9,7 +9,7 @@ use greenroom_sync::runs;
 use serde::{Deserialize, Serialize};
 
 use super::Connections;
-use super::refresh_token::{ConnectionKind, RefreshToken};
+use super::refresh_token::RefreshToken;
 use crate::error::RefreshError;
 use crate::store::youtube::leases;
 
@@ -51,11 +51,7 @@ impl Job for SweepRefreshes {
             after = Some(last.id);
             let jobs = due
                 .iter()
-                .map(|due| {
-                    let job =
-                        RefreshToken { connection_kind: ConnectionKind::Youtube, connection_id: due.id };
-                    Ok(NewJob::of(&job)?.for_user(due.user_id))
-                })
+                .map(|due| Ok(NewJob::of(&RefreshToken::of(due.id))?.for_user(due.user_id)))
                 .collect::<Result<Vec<_>, RefreshError>>()?;
             let answers = enqueue(&mut tx, &jobs).await?;
             tx.commit().await?;

@@ -7,6 +7,7 @@ use greenroom_queue::testing::{by_status, drain};
 use greenroom_queue::{Job as _, Queue};
 use greenroom_vault::{Bind, Vault};
 
+use super::clean::Clean;
 use super::refresh_token::RefreshToken;
 use super::sweep_refreshes::SweepRefreshes;
 use super::{Connections, jobs};
@@ -14,17 +15,7 @@ use crate::Settings;
 use crate::tokens::tests::{KEY, World, granted, invalid_grant};
 
 async fn sweep(world: &World) -> Queue {
-    let connections = Arc::new(Connections {
-        pool: world.db.pool().clone(),
-        vault: Vault::from_keys(KEY).unwrap(),
-        tokens: world.tokens.clone(),
-        settings: Settings {
-            refresh_margin_secs: 600,
-            allow_plaintext: true,
-            bind: Bind::Off,
-            reencrypt_pause_ms: 0,
-        },
-    });
+    let connections = world.connections();
     let queue = Queue::new(world.db.pool().clone());
     queue.enqueue(&SweepRefreshes {}).await.unwrap();
     drain(&queue, &jobs(Some(&connections))).await.unwrap();
@@ -32,6 +23,20 @@ async fn sweep(world: &World) -> Queue {
 }
 
 impl World {
+    fn connections(&self) -> Arc<Connections> {
+        Arc::new(Connections {
+            pool: self.db.pool().clone(),
+            vault: Vault::from_keys(KEY).unwrap(),
+            tokens: self.tokens.clone(),
+            settings: Settings {
+                refresh_margin_secs: 600,
+                allow_plaintext: true,
+                bind: Bind::Off,
+                reencrypt_pause_ms: 0,
+            },
+        })
+    }
+
     /// Lets the stored token come of age: what a month without a refresh makes due.
     async fn month_old() -> Self {
         let world = Self::new(60).await;
@@ -135,4 +140,27 @@ async fn a_client_that_is_refused_opens_the_breaker_and_blames_nobody() {
     assert!(open);
     assert_eq!(world.row().await.error, None);
     assert_eq!(world.endpoint.calls(), 1);
+}
+
+#[tokio::test]
+async fn consents_that_came_to_nothing_and_tokens_that_nobody_needed_are_removed() {
+    let world = World::new(60).await;
+    let some = "insert into oauth_state_tokens (token, user_id, expires_at, created_at, used)
+                select 'state ' || n, (select id from users), greenroom.now() - n * interval '13 h',
+                       greenroom.now() - interval '10 days', n % 2 = 0 from generate_series(1, 3) n;
+                insert into greenroom.token_orphans (connection_kind, connection_id, refresh_token, created_at)
+                select 'youtube', gen_random_uuid(), 'sealed', greenroom.now() - n * interval '3 days'
+                  from generate_series(1, 3) n";
+    sqlx::raw_sql(some).execute(world.db.pool()).await.unwrap();
+    let connections = world.connections();
+    let queue = Queue::new(world.db.pool().clone());
+    queue.enqueue(&Clean {}).await.unwrap();
+    drain(&queue, &jobs(Some(&connections))).await.unwrap();
+    let left: Vec<(i64, i64)> = sqlx::query_as(
+        "select (select count(*) from oauth_state_tokens), (select count(*) from greenroom.token_orphans)",
+    )
+    .fetch_all(world.db.pool())
+    .await
+    .unwrap();
+    assert_eq!(left, [(1, 2)]);
 }

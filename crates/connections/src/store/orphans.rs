@@ -35,3 +35,16 @@ pub(crate) async fn take(conn: &mut PgConnection, connection: ConnectionId) -> s
     .fetch_optional(conn)
     .await
 }
+
+/// Removes a batch of those that nobody has needed for a week; returns how many.
+pub(crate) async fn remove_old(conn: &mut PgConnection, batch: i64) -> sqlx::Result<u64> {
+    let removed = sqlx::query!(
+        "delete from greenroom.token_orphans where id in (
+             select id from greenroom.token_orphans
+              where created_at < greenroom.now() - interval '7 days' order by created_at limit $1)",
+        batch,
+    )
+    .execute(conn)
+    .await?;
+    Ok(removed.rows_affected())
+}
