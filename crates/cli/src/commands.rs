@@ -87,7 +87,7 @@ impl Command {
             Self::Connections(command) => until_interrupted(connections::run(command, terminal)).await,
             Self::Access(command) => until_interrupted(access::run(command, terminal)).await,
             Self::Tokens(command) => until_interrupted(tokens::run(&command, terminal)).await,
-            Self::Keys(command) => keys::run(&command, terminal),
+            Self::Keys(command) => until_interrupted(keys::run(&command, terminal)).await,
         }
     }
 }
