@@ -48,7 +48,26 @@ pub async fn check_keys(pool: &PgPool, vault: &Vault) -> Result<(), KeysError> {
         _ => seals_now(&mut conn, vault).await?,
     }
     see(&mut conn, vault).await?;
+    if logs_parameters(&mut conn).await? {
+        tracing::warn!(
+            "this server writes statements with their parameters to its log, sealed tokens among them, and plain ones \
+             before they are sealed: set log_parameter_max_length = 0 and log_parameter_max_length_on_error = 0"
+        );
+    }
     Ok(())
+}
+
+/// Tells whether the server logs the values that statements are given, always or when they fail.
+async fn logs_parameters(conn: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select current_setting('log_parameter_max_length_on_error') <> '0'
+               or (current_setting('log_parameter_max_length') <> '0'
+                   and (current_setting('log_statement') in ('mod', 'all')
+                        or current_setting('log_min_duration_statement') <> '-1'
+                        or current_setting('log_duration')::boolean)) as "logs!""#
+    )
+    .fetch_one(conn)
+    .await
 }
 
 /// A key that has sealed.
@@ -170,6 +189,17 @@ mod tests {
         let seen = seen_keys(&mut db.pool().acquire().await.unwrap()).await.unwrap();
         assert_eq!(seen.len(), 2);
         assert_eq!(seen[0].key_id, vault(&[&new]).key_id());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_logs_values_is_found_out() {
+        let db = Database::new().await;
+        let mut conn = db.pool().acquire().await.unwrap();
+        assert!(!logs_parameters(&mut conn).await.unwrap());
+        sqlx::raw_sql("set log_min_duration_statement = '1 s'").execute(&mut *conn).await.unwrap();
+        assert!(logs_parameters(&mut conn).await.unwrap());
+        sqlx::raw_sql("set log_parameter_max_length = 0").execute(&mut *conn).await.unwrap();
+        assert!(!logs_parameters(&mut conn).await.unwrap());
     }
 
     #[tokio::test]
