@@ -197,7 +197,7 @@ async fn storm(length: Duration, seed: u64) {
     }
     drop(conn);
     // A breaker may have to be waited for; what goes on failing is at its end after its attempts.
-    house.until_idle(Duration::from_mins(3) + length).await;
+    house.until_idle(Duration::from_mins(3) + 4 * length).await;
 
     let states = house
         .list("select status || coalesce(' ' || failure, '') || ' ' || count(*) from background_jobs group by status, failure order by 1")
