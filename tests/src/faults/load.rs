@@ -221,7 +221,7 @@ async fn a_pinned_snapshot_makes_no_claim_dearer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "long, 5 minutes"]
+#[ignore = "long, 5 minutes, and known to fail: see docs/reliability.md"]
 async fn long_a_pinned_snapshot_makes_no_claim_dearer() {
     pin_a_snapshot(100).await;
 }
