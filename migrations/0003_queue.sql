@@ -171,9 +171,6 @@ create table greenroom.lanes (
     key text not null,
     cap integer,
     weight real not null default 1,
-    vtime double precision not null default 0,
-    head bigint not null default 0,
-    awake boolean not null default true,
     overridden boolean not null default false,
     paused boolean not null default false,
     failures integer not null default 0,
@@ -183,21 +180,37 @@ create table greenroom.lanes (
     constraint lane_cap_is_positive check (cap > 0),
     constraint stripe_has_no_cap check (cap is null or id > 0),
     constraint stripe_has_no_breaker check (open_until is null or id > 0),
-    constraint weight_is_positive check (weight > 0),
-    constraint paused_is_asleep check (not (paused and awake))
-) with (fillfactor = 50);
+    constraint weight_is_positive check (weight > 0)
+);
 comment on table greenroom.lanes is
-    'owner: queue. A serial track of a queue: how many may run at once, its fair share, and where its scan begins.';
+    'owner: queue. A serial track of a queue, and what is decided of it: how many may run at once, its fair share, its breaker.';
 comment on column greenroom.lanes.cap is 'Jobs that may run at once; NULL is no limit.';
-comment on column greenroom.lanes.head is 'The rank up to which the lane was emptied: the floor of the next scan.';
-comment on column greenroom.lanes.awake is 'False while the lane has nothing to give; waking is the sweeper''s and the enqueuer''s.';
 comment on column greenroom.lanes.overridden is 'Operators decided its cap; what the policy says is not written any more.';
 comment on column greenroom.lanes.failures is 'Failures in a row that count against its breaker.';
 comment on column greenroom.lanes.open_until is
     'Its breaker is open: nothing runs until then, and then one job alone, whose outcome closes or reopens it.';
-create index lanes_fair on greenroom.lanes (queue, pool, vtime, id) where awake;
 create index lanes_decided on greenroom.lanes (queue) where paused or overridden;
 create index lanes_open on greenroom.lanes (open_until) where open_until is not null;
+
+-- Apart from what is decided of a lane, since it changes with every claim: while somebody holds an old
+-- snapshot none of its versions can be removed, and whoever looks for the last one meets the others first.
+-- Hence no unique index, which would be asked at each change and walk them all (a lane has one row because
+-- whoever makes the lane makes it), and the order of turns_lane: time only grows, so the last comes first.
+create table greenroom.turns (
+    lane bigint not null references greenroom.lanes on delete cascade,
+    queue text not null,
+    pool text not null default '',
+    vtime double precision not null default 0,
+    head bigint not null default 0,
+    awake boolean not null default true
+) with (fillfactor = 50);
+comment on table greenroom.turns is
+    'owner: queue. Where each lane stands: when it is its turn, and where the scan of its jobs begins. One row a lane.';
+comment on column greenroom.turns.vtime is 'What it was given so far, by its weight: the lowest of those awake is next.';
+comment on column greenroom.turns.head is 'The rank up to which the lane was emptied: the floor of the next scan.';
+comment on column greenroom.turns.awake is 'False while the lane has nothing to give; waking is the sweeper''s and the enqueuer''s.';
+create index turns_fair on greenroom.turns (queue, pool, awake, vtime, lane);
+create index turns_lane on greenroom.turns (lane, vtime desc);
 
 create table greenroom.pools (
     name text primary key,
@@ -348,30 +361,112 @@ create function greenroom.may_wake(paused boolean, open_until timestamptz) retur
     language sql stable parallel safe
     return not paused and (open_until is null or open_until <= greenroom.now());
 
--- Wakes lanes, making those that are new. Taken row by row in the order of ids, so two of these
--- never wait for each other in a circle. The update is unconditional on purpose: it waits for a
--- claim that holds the lane and may just be putting it to sleep from an older snapshot.
+-- Where a lane that wakes comes in: with what it has, but with no claim to all that it missed. So it is
+-- where the first of those awake is; where none is, at the end of the last one.
+create function greenroom.vtime_of_now(p_queue text, p_pool text, p_own double precision) returns double precision
+    language sql stable
+    return greatest(p_own, coalesce(
+        (select a.vtime from greenroom.turns a
+          where a.queue = p_queue and a.pool = p_pool and a.awake and a.vtime >= p_own
+          order by a.vtime limit 1),
+        (select a.vtime from greenroom.turns a
+          where a.queue = p_queue and a.pool = p_pool and not a.awake
+          order by a.vtime desc limit 1)));
+
+-- Wakes lanes that are there, for jobs of these ranks (NULL: for those it has); returns those that slept.
+-- Locks first, in the order of ids, so that two of these never wait for each other in a circle; and also
+-- those that look awake, since a claim may just be putting one to sleep. Then the rows can be met by where
+-- they are, for nobody else moves them.
+create function greenroom.rouse(p_lanes bigint[], p_ranks bigint[])
+    returns table (queue text, pool text, vtime double precision)
+    language plpgsql
+    set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off
+    set enable_hashjoin = off
+    set enable_mergejoin = off
+    as $$
+#variable_conflict use_column
+declare
+    ids bigint[];
+    places tid[];
+    ranks bigint[];
+begin
+    select array_agg(t.lane), array_agg(t.place), array_agg(given.rank) into ids, places, ranks
+      from (select g.lane, min(g.rank) as rank from unnest(p_lanes, p_ranks) as g (lane, rank)
+             group by g.lane order by g.lane) given
+     cross join lateral (
+           select t.lane, t.ctid as place from greenroom.turns t
+            where t.lane = given.lane order by t.vtime desc limit 1 for no key update) t;
+    return query
+    with roused as (
+        update greenroom.turns t
+           set awake = greenroom.may_wake(l.paused, l.open_until),
+               head = least(t.head, o.rank),
+               vtime = case when t.awake then t.vtime else greenroom.vtime_of_now(t.queue, t.pool, t.vtime) end
+          from unnest(ids, places, ranks) as o (id, place, rank)
+          join greenroom.lanes l on l.id = o.id
+          join greenroom.turns w on w.ctid = o.place
+         where t.ctid = o.place
+           and (t.head > o.rank or (not t.awake and greenroom.may_wake(l.paused, l.open_until)))
+        returning t.queue, t.pool, t.vtime, not w.awake and t.awake as slept
+    )
+    select r.queue, r.pool, r.vtime from roused r where r.slept;
+end $$;
+
+-- Makes a lane, where there is none, for what operators decide of it before it has a job.
+create function greenroom.make_lane(p_queue text, p_pool text, p_key text) returns bigint
+    language sql as $$
+    with made as (
+        insert into greenroom.lanes (id, queue, pool, key)
+        values (greenroom.lane_id(p_queue, p_pool, p_key), p_queue, p_pool, p_key)
+        on conflict (id) do nothing
+        returning id
+    ), placed as (
+        insert into greenroom.turns (lane, queue, pool, vtime)
+        select id, p_queue, p_pool, greenroom.vtime_of_now(p_queue, p_pool, 0) from made
+    )
+    select greenroom.lane_id(p_queue, p_pool, p_key)
+$$;
+
+-- Wakes lanes, making those that are new and bringing the caps of their kinds up to date.
 create function greenroom.wake(
     p_lanes bigint[], p_queues text[], p_pools text[], p_keys text[], p_caps integer[], p_ranks bigint[]) returns void
-    language sql as $$
-    insert into greenroom.lanes as l (id, queue, pool, key, cap, head, vtime, awake)
-    select g.id, g.queue, g.pool, min(g.key),
-           -- A job whose payload lacks its kind's lane field is in a stripe.
-           case when g.id > 0 then min(g.cap) end,
-           min(g.rank),
-           -- A lane that was away does not come back with a claim to all it missed.
-           coalesce((select a.vtime from greenroom.lanes a
-                      where a.queue = g.queue and a.pool = g.pool and a.awake order by a.vtime, a.id limit 1), 0),
-           true
-      from unnest(p_lanes, p_queues, p_pools, p_keys, p_caps, p_ranks) as g (id, queue, pool, key, cap, rank)
-     group by g.id, g.queue, g.pool
-     order by g.id
-    on conflict (id) do update
-       set awake = greenroom.may_wake(l.paused, l.open_until),
-           head = least(l.head, excluded.head),
-           vtime = case when l.awake then l.vtime else greatest(l.vtime, excluded.vtime) end,
-           cap = case when l.overridden then l.cap else coalesce(excluded.cap, l.cap) end
-$$;
+    language plpgsql
+    set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off
+    set enable_hashjoin = off
+    set enable_mergejoin = off
+    as $$
+begin
+    -- Looked for first: nearly always all are there as they should be, and then nothing is written or locked.
+    if exists (
+        select from unnest(p_lanes, p_caps) as g (id, cap)
+          left join greenroom.lanes l on l.id = g.id
+         -- A job whose payload lacks its kind's lane field is in a stripe, which has no cap.
+         where l.id is null or (g.id > 0 and not l.overridden and g.cap <> coalesce(l.cap, -1)))
+    then
+        with given as (
+            select g.id, g.queue, g.pool, min(g.key) as key, case when g.id > 0 then min(g.cap) end as cap, min(g.rank) as rank
+              from unnest(p_lanes, p_queues, p_pools, p_keys, p_caps, p_ranks) as g (id, queue, pool, key, cap, rank)
+             group by g.id, g.queue, g.pool
+        ), made as (
+            insert into greenroom.lanes (id, queue, pool, key, cap)
+            select g.id, g.queue, g.pool, g.key, g.cap from given g order by g.id
+            on conflict (id) do nothing
+            returning id
+        ), other as (
+            update greenroom.lanes l set cap = k.cap
+              from (select l.id, g.cap from given g join greenroom.lanes l on l.id = g.id
+                     where not l.overridden and g.cap <> coalesce(l.cap, -1)
+                     order by l.id for no key update of l) k
+             where l.id = k.id
+        )
+        insert into greenroom.turns (lane, queue, pool, vtime, head)
+        select g.id, g.queue, g.pool, greenroom.vtime_of_now(g.queue, g.pool, 0), g.rank
+          from made join given g on g.id = made.id;
+    end if;
+    perform greenroom.rouse(p_lanes, p_ranks);
+end $$;
 
 -- How many more jobs a pool admits for one claim, at most p_slots: none while it is paused, its breaker
 -- is open or its units are spent; one while it is half-open. Where the answer depends on what runs or
@@ -435,6 +530,8 @@ declare
     probing boolean := false;
     awake_lanes integer;
     locked bigint[];
+    -- Where their rows are: nobody moves what is locked.
+    places tid[];
     -- Lanes that may still have something, but nothing that this claimer knows.
     passed bigint[] := '{}';
     lowest double precision;
@@ -462,22 +559,23 @@ begin
         -- the dead entries that lanes leave behind as they move on; the caller lowers it now and then.
         -- What somebody else has locked counts for the floor too: it may be back for the next claim.
         select count(*), min(few.vtime) into awake_lanes, lowest
-          from (select l.vtime from greenroom.lanes l
-                 where l.queue = p_queue and l.pool = p_pool and l.awake and l.vtime >= p_floor
-                 order by l.vtime, l.id limit 32) few;
+          from (select t.vtime from greenroom.turns t
+                 where t.queue = p_queue and t.pool = p_pool and t.awake and t.vtime >= p_floor
+                 order by t.vtime, t.lane limit 32) few;
         -- Never NULL where lanes were locked: one may have woken between the two statements.
-        select array_agg(x.id order by x.vtime, x.id), least(lowest, min(x.vtime)) into locked, lowest
-          from (select l.id, l.vtime from greenroom.lanes l
-                 where l.queue = p_queue and l.pool = p_pool and l.awake and l.vtime >= p_floor
-                   and l.id <> all (passed)
-                 order by l.vtime, l.id
+        select array_agg(x.lane order by x.vtime, x.lane), array_agg(x.place order by x.vtime, x.lane), least(lowest, min(x.vtime))
+          into locked, places, lowest
+          from (select t.lane, t.vtime, t.ctid as place from greenroom.turns t
+                 where t.queue = p_queue and t.pool = p_pool and t.awake and t.vtime >= p_floor
+                   and t.lane <> all (passed)
+                 order by t.vtime, t.lane
                  limit least(wanted, case when awake_lanes < 32 then greatest(1, (awake_lanes + 1) / 2) else wanted end)
                    for no key update skip locked) x;
         exit when locked is null;
 
         return query
         with open_lanes as materialized (
-            select l.id, l.weight, l.head, limits.cap, l.open_until is not null as half_open, share.quantum,
+            select l.id, l.place, l.weight, l.head, limits.cap, l.open_until is not null as half_open, share.quantum,
                    case when limits.cap is null then share.quantum   -- a lane without a cap is not counted
                         else least(share.quantum, greatest(0, limits.cap - (
                             select count(*)::integer
@@ -485,15 +583,18 @@ begin
                                      where r.lane = l.id and r.lane > 0 and r.status = 'running' limit limits.cap) running)))
                    end as free
               from (select part.*, wanted - sum(part.base) over () as over
-                      from (select w.id, w.weight, w.head, w.cap, w.open_until, o.position,
+                      from (select w.id, o.place, w.weight, t.head, w.cap, w.paused, w.open_until, o.position,
                                    -- By weight; what rounding leaves goes to the first in the fair order.
                                    floor(wanted * w.weight / sum(w.weight) over ())::integer as base
-                              from unnest(locked) with ordinality as o (id, position)
+                              from unnest(locked, places) with ordinality as o (id, place, position)
+                              join greenroom.turns t on t.ctid = o.place
                               join greenroom.lanes w on w.id = o.id) part) l
              cross join lateral (
                    select l.base + (l.position <= l.over)::integer as quantum) share
              cross join lateral (
-                   select case when l.open_until is null then l.cap else 1 end as cap) limits
+                   -- Whoever woke it may not have seen that it was just paused, or its breaker opened.
+                   select case when not greenroom.may_wake(l.paused, l.open_until) then 0
+                               when l.open_until is not null then 1 else l.cap end as cap) limits
         ), pick as materialized (
             select o.id as lane, o.half_open, o.cap is not null as capped, j.id, j.rank, j.job_type = any (paused_kinds) as set_aside
               from open_lanes o
@@ -510,10 +611,10 @@ begin
             select lane, count(*)::integer as n, count(*) filter (where not set_aside)::integer as runs, max(rank) as top
               from pick group by lane
         ), moved as (
-            update greenroom.lanes l   -- by key, never by the ctid the lock returned
-               set vtime = l.vtime + coalesce(t.runs, 0) / l.weight,
+            update greenroom.turns w
+               set vtime = w.vtime + coalesce(t.runs, 0) / o.weight,
                    -- What is left to another release is not behind the floor.
-                   head = case when p_foreign = '{}' then coalesce(t.top, l.head) else l.head end,
+                   head = case when p_foreign = '{}' then coalesce(t.top, w.head) else w.head end,
                    -- Awake while it gave its whole share and may give more, or has something for others.
                    awake = (o.free = o.quantum and coalesce(t.n, 0) = o.quantum
                             and (o.cap is null or o.cap > coalesce(t.runs, 0)))
@@ -523,7 +624,7 @@ begin
                                   and f.job_type = any (p_foreign)))
               from open_lanes o
               left join taken t on t.lane = o.id
-             where l.id = o.id
+             where w.ctid = o.place   -- in a later statement than the lock: it would not be seen in the same
         ), parked as (
             update public.background_jobs b
                set rank = null, held = 'kind', updated_at = greenroom.now()

@@ -14,7 +14,7 @@ use tracing::{error, info};
 
 use crate::claim::interval;
 use crate::settle::{Settlement, Verdict};
-use crate::{QueueError, Settings};
+use crate::{QueueError, Settings, lane};
 
 /// A breaker, by the row that it is a state of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -144,7 +144,7 @@ async fn trip(
                 "#,
                 name, until, probed, threshold, wait, longest, spread, reason,
             )
-            .fetch_optional(conn)
+            .fetch_optional(&mut *conn)
             .await?
         }
         Breaker::Lane(id) => {
@@ -163,18 +163,20 @@ async fn trip(
                        trips = d.trips + d.opens::int,
                        open_until = case when d.opens then greatest(l.open_until, coalesce($2,
                            greenroom.now() + least($6::interval, $5::interval * power(2, least(d.trips, 20))) * $7::float8)) else l.open_until end,
-                       open_reason = case when d.opens then $8 else l.open_reason end,
-                       awake = l.awake and not d.opens
+                       open_reason = case when d.opens then $8 else l.open_reason end
                   from decided d
                  where l.id = d.id
                 returning l.open_until is not null as "open!", d.opens and not d.was_open as "opened!", l.open_until
                 "#,
                 id, until, probed, threshold, wait, longest, spread, reason,
             )
-            .fetch_optional(conn)
+            .fetch_optional(&mut *conn)
             .await?
         }
     };
+    if let (Breaker::Lane(id), Some(Tripped { open: true, .. })) = (breaker, &row) {
+        lane::hush(conn, *id).await?;
+    }
     Ok(row.unwrap_or(Tripped { open: false, opened: false, open_until: None }))
 }
 
@@ -214,12 +216,13 @@ pub(crate) async fn heal(conn: &mut PgConnection, breaker: &Breaker) -> Result<(
         Breaker::Lane(id) => {
             sqlx::query!(
                 "update greenroom.lanes
-                    set failures = 0, trips = 0, open_until = null, open_reason = null, awake = not paused
+                    set failures = 0, trips = 0, open_until = null, open_reason = null
                   where id = $1",
                 id
             )
-            .execute(conn)
+            .execute(&mut *conn)
             .await?;
+            lane::rouse(conn, *id).await?;
         }
     }
     Ok(())
@@ -231,14 +234,12 @@ pub(crate) async fn half_open(conn: &mut PgConnection, batch: i64) -> Result<Vec
         r#"
         with over as (
             select id from greenroom.lanes
-             where open_until <= greenroom.now() and not awake and not paused
+             where open_until <= greenroom.now() and not paused
                -- One whose probe is under way sleeps until that has ended.
                and not exists (select from background_jobs r where r.lane = lanes.id and r.lane > 0 and r.status = 'running')
              order by open_until limit $1 for no key update skip locked
-        ), woken as (
-            update greenroom.lanes l set awake = true from over where l.id = over.id returning l.queue
         )
-        select distinct queue as "queue!" from woken
+        select distinct queue as "queue!" from greenroom.rouse((select array_agg(id) from over), null)
         "#,
         batch
     )

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::breaker::Breaker;
+use crate::pace::Pace;
 use crate::{QueueError, Scope};
 
 /// A job this process holds.
@@ -84,6 +85,8 @@ pub(crate) struct Track {
     pub floor: f64,
     /// The lowest of lanes that woke since that claim began.
     pub woken: f64,
+    /// When it may be looked at without the floor.
+    pub walks: Pace,
 }
 
 impl Track {
@@ -93,6 +96,7 @@ impl Track {
             pool: pool.to_owned(),
             floor: f64::NEG_INFINITY,
             woken: f64::INFINITY,
+            walks: Pace::default(),
         }
     }
 }
@@ -101,7 +105,7 @@ impl Track {
 #[derive(Debug)]
 pub(crate) struct Claims {
     pub jobs: Vec<Claimed>,
-    /// The lowest virtual time among the lanes it saw.
+    /// The lowest virtual time among the lanes it saw; that from which it looked, where it took nothing.
     pub floor: f64,
 }
 
@@ -142,7 +146,7 @@ pub(crate) async fn claim(
     )
     .fetch_all(conn)
     .await?;
-    let floor = rows.first().map_or(f64::NEG_INFINITY, |row| row.floor);
+    let floor = rows.first().map_or(floor, |row| row.floor);
     let jobs = rows.into_iter().map(|row| Claimed {
         id: row.id,
         kind: row.kind,

@@ -262,8 +262,9 @@ mod tests {
                  ('late', 'sync', '0 3 * * *', greenroom.now() - interval '90 s', false),
                  ('early', 'sync', '0 3 * * *', greenroom.now() + interval '90 s', false),
                  ('off', 'sync', '0 3 * * *', greenroom.now() - interval '1 day', true);
-             update greenroom.lanes set open_until = greenroom.now() + interval '1 h', awake = false
-              where key = 'connection:a'",
+             update greenroom.lanes set open_until = greenroom.now() + interval '1 h' where key = 'connection:a';
+             update greenroom.turns set awake = false
+              where lane = (select id from greenroom.lanes where key = 'connection:a')",
         )
         .await;
         let seen = gauges(&db).await;

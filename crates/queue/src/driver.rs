@@ -205,7 +205,8 @@ impl Driver {
     fn start_claiming(&mut self) -> bool {
         if Instant::now() >= self.floors_end {
             self.floors_end = Instant::now() + self.engine.settings.poll_interval();
-            self.tracks.iter_mut().for_each(|track| track.floor = f64::NEG_INFINITY);
+            let tracks = self.tracks.iter_mut().filter(|track| track.walks.is_due());
+            tracks.for_each(|track| track.floor = f64::NEG_INFINITY);
         }
         let batch = self.engine.settings.batch;
         let mut asks = Vec::new();
@@ -235,6 +236,7 @@ impl Driver {
             got += claims.jobs.len();
             if let Some(own) = self.track(&track.queue, &track.pool) {
                 own.floor = claims.floor.min(own.woken);
+                own.walks = track.walks;
             }
             for job in claims.jobs {
                 if !self.jobs.knows(&job.kind) {

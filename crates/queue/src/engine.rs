@@ -65,14 +65,14 @@ impl Engine {
     /// Claims from each track up to the slots that its queue has free, but nothing of foreign kinds.
     pub(crate) async fn claim(self, tracks: Vec<(Track, u32)>, foreign: Vec<String>) -> Vec<(Track, Claims)> {
         let mut claimed: Vec<(Track, Claims)> = Vec::with_capacity(tracks.len());
-        for (track, slots) in tracks {
+        for (mut track, slots) in tracks {
             let earlier = claimed.iter().filter(|(t, _)| t.queue == track.queue);
             let taken = earlier.map(|(_, claims)| claims.jobs.len()).sum::<usize>();
             let slots = slots.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
             if slots == 0 {
                 continue;
             }
-            match self.claim_from(&track, slots, &foreign).await {
+            match self.claim_from(&mut track, slots, &foreign).await {
                 Ok(claims) => claimed.push((track, claims)),
                 Err(error) => warn!(queue = track.queue, %error, "Could not claim jobs; polling goes on"),
             }
@@ -80,26 +80,52 @@ impl Engine {
         claimed
     }
 
-    async fn claim_from(&self, track: &Track, slots: u32, foreign: &[String]) -> Result<Claims, QueueError> {
+    async fn claim_from(
+        &self,
+        track: &mut Track,
+        slots: u32,
+        foreign: &[String],
+    ) -> Result<Claims, QueueError> {
+        if track.floor == f64::NEG_INFINITY {
+            return self.walk(track, slots, foreign).await;
+        }
+        let claims = self.claim_above(track, track.floor, slots, foreign).await?;
+        // Below the floor may be lanes that came back meanwhile.
+        if claims.jobs.is_empty() && track.walks.is_due() {
+            return self.walk(track, slots, foreign).await;
+        }
+        Ok(claims)
+    }
+
+    /// Claims without a floor.
+    async fn walk(&self, track: &mut Track, slots: u32, foreign: &[String]) -> Result<Claims, QueueError> {
+        let begun = Instant::now();
+        let claims = self.claim_above(track, f64::NEG_INFINITY, slots, foreign).await;
+        track.walks.took(begun.elapsed());
+        claims
+    }
+
+    async fn claim_above(
+        &self,
+        track: &Track,
+        floor: f64,
+        slots: u32,
+        foreign: &[String],
+    ) -> Result<Claims, QueueError> {
         let (worker, lease) = (self.worker, self.settings.lease());
-        let once = |floor| {
+        let once = || {
             timed(&self.pool, self.limit(), async move |conn: &mut PgConnection| {
                 claim(conn, track, worker, slots, lease, floor, foreign).await
             })
         };
         // A connection that broke while it lay idle costs one more try, not a poll interval.
-        let claims = match once(track.floor).await {
+        match once().await {
             Err(error) => {
                 warn!(queue = track.queue, %error, "A claim failed; trying once more");
-                once(track.floor).await?
+                once().await
             }
-            Ok(claims) => claims,
-        };
-        // Below the floor may be lanes that came back meanwhile.
-        if claims.jobs.is_empty() && track.floor > f64::NEG_INFINITY {
-            return once(f64::NEG_INFINITY).await;
+            claims => claims,
         }
-        Ok(claims)
     }
 
     /// Settles a batch: trips first, since they decide what becomes of the jobs that met them.

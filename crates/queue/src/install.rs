@@ -130,6 +130,7 @@ mod tests {
             "pools",
             "queues",
             "schedules",
+            "turns",
             "unique_periods",
             "workers",
         ];

@@ -1,7 +1,7 @@
 //! Lanes as people see and set them. How they work is told where they are claimed: `greenroom.claim`.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::QueueError;
 
@@ -49,25 +49,26 @@ pub async fn lanes(conn: &mut PgConnection, queue: &str, limit: u16) -> Result<V
             union all
             (select id, 1 from greenroom.lanes where (paused or overridden) and queue = $1 limit $2)
             union all
-            (select id, 2 from greenroom.lanes
-              where awake and queue = $1 order by queue, pool, vtime, id limit $2)
+            (select lane, 2 from greenroom.turns
+              where awake and queue = $1 order by queue, pool, vtime, lane limit $2)
             union all
             -- Full lanes sleep; they are found by what they run.
             (select distinct lane, 3 from background_jobs where status = 'running' and queue = $1 limit $2)
         ), listed as (
             select id, min(place) as place from chosen group by id order by 2, 1 limit $2
         )
-        select l.queue, l.pool, l.key, l.cap, l.weight, l.vtime, l.awake, l.overridden, l.paused, l.failures,
+        select l.queue, l.pool, l.key, l.cap, l.weight, t.vtime, t.awake, l.overridden, l.paused, l.failures,
                l.open_until, l.open_reason, ready.n as "ready!", running.n as "running!"
           from listed join greenroom.lanes l on l.id = listed.id
+         cross join lateral (select * from greenroom.turns t where t.lane = l.id order by t.vtime desc limit 1) t
          cross join lateral (
                select count(*) as n from (select from background_jobs b
-                                           where b.lane = l.id and b.status = 'pending' and b.rank >= l.head
+                                           where b.lane = l.id and b.status = 'pending' and b.rank >= t.head
                                            limit 1000) jobs) ready
          cross join lateral (
                select count(*) as n from (select from background_jobs b
                                            where b.lane = l.id and b.status = 'running' limit 1000) jobs) running
-         order by listed.place, l.vtime, l.id
+         order by listed.place, t.vtime, l.id
         "#,
         queue,
         i64::from(limit),
@@ -87,20 +88,14 @@ pub(crate) struct Woken {
 /// Wakes lanes that may have slept for being full, once the ends of their jobs are committed; returns those that did.
 ///
 /// A statement of its own, since a claim passes over a lane that somebody has locked, and a commit of jobs locks
-/// for as long as the disk takes; where it is lost, the sweeper finds the lane. Locked also when it looks awake:
-/// a claim may just be putting it to sleep from an older snapshot.
+/// for as long as the disk takes; where it is lost, the sweeper finds the lane.
 pub(crate) async fn wake_full(conn: &mut PgConnection, lanes: &[i64]) -> Result<Vec<Woken>, sqlx::Error> {
     sqlx::query_as!(
         Woken,
-        "
-        with locked as (
-            select id, awake from greenroom.lanes where id = any($1) order by id for no key update
-        )
-        update greenroom.lanes l set awake = true
-          from locked cross join (select set_config('synchronous_commit', 'off', true)) hurry
-         where l.id = locked.id and not locked.awake and greenroom.may_wake(l.paused, l.open_until)
-        returning l.queue, l.pool, l.vtime
-        ",
+        r#"
+        select queue as "queue!", pool as "pool!", vtime as "vtime!"
+          from (select set_config('synchronous_commit', 'off', true)) hurry cross join greenroom.rouse($1, null)
+        "#,
         lanes,
     )
     .fetch_all(conn)
@@ -118,23 +113,45 @@ pub async fn set_lane(
     if cap.is_some() && key.starts_with('#') {
         return Err(QueueError::StripeHasNoCap(key.to_owned()));
     }
+    let mut tx = conn.begin().await?;
+    let id = make(&mut tx, queue, pool, key).await?;
     sqlx::query!(
-        r#"
-        insert into greenroom.lanes as l (id, queue, pool, key, cap, weight, overridden)
-        values (greenroom.lane_id($1, $2, $3), $1, $2, $3, $4::integer, coalesce($5::real, 1), $4::integer is not null)
-        on conflict (id) do update
-           set cap = coalesce($4, l.cap), weight = coalesce($5::real, l.weight),
-               overridden = l.overridden or $4::integer is not null,
-               -- A wider lane may have more to give.
-               awake = greenroom.may_wake(l.paused, l.open_until)
-        "#,
-        queue,
-        pool,
-        key,
+        "update greenroom.lanes
+            set cap = coalesce($2, cap), weight = coalesce($3, weight), overridden = overridden or $2::integer is not null
+          where id = $1",
+        id,
         cap.map(u32::cast_signed),
         weight,
     )
-    .execute(conn)
+    .execute(&mut *tx)
     .await?;
+    // A wider lane may have more to give.
+    rouse(&mut tx, id).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Makes a lane where there is none; returns its id.
+pub(crate) async fn make(
+    conn: &mut PgConnection,
+    queue: &str,
+    pool: &str,
+    key: &str,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(r#"select greenroom.make_lane($1, $2, $3) as "id!""#, queue, pool, key)
+        .fetch_one(conn)
+        .await
+}
+
+/// Wakes a lane that may have something to give, unless it is paused or its breaker is open.
+pub(crate) async fn rouse(conn: &mut PgConnection, id: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!("select from greenroom.rouse(array[$1::bigint], null)", id).execute(conn).await?;
+    Ok(())
+}
+
+/// Puts a lane to sleep that may give nothing any more: it was paused, or its breaker opened.
+pub(crate) async fn hush(conn: &mut PgConnection, id: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!("update greenroom.turns set awake = false where lane = $1 and awake", id)
+        .execute(conn)
+        .await?;
     Ok(())
 }

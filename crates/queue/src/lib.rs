@@ -25,6 +25,7 @@ mod lease;
 mod listen;
 mod nudge;
 mod overview;
+mod pace;
 mod pause;
 mod pool;
 mod prune;

@@ -86,7 +86,7 @@ pub(crate) async fn read(conn: &mut PgConnection, settings: &Settings) -> Result
             select n.name, coalesce(q.paused, false) as paused
               from named n left join greenroom.queues q on q.name = n.name
         ), open_lanes as materialized (
-            select id, queue, head, awake from greenroom.lanes where open_until is not null limit $3
+            select id, queue from greenroom.lanes where open_until is not null limit $3
         ), shut as materialized (
             select name from greenroom.pools p
              where paused or granted >= budget or open_until > greenroom.now()
@@ -97,17 +97,19 @@ pub(crate) async fn read(conn: &mut PgConnection, settings: &Settings) -> Result
             select a.queue, a.id, a.head, a.cap, not q.paused and a.pool not in (select name from shut) as runnable
               from queues q
              cross join lateral (
-                   select l.queue, l.pool, l.id, l.head,
+                   select l.queue, l.pool, l.id, t.head,
                           case when l.open_until is null then l.cap else 1 end as cap
-                     from greenroom.lanes l
-                    where l.queue = q.name and l.awake order by l.queue, l.pool, l.vtime, l.id limit $2) a
+                     from (select t.lane, t.head from greenroom.turns t
+                            where t.queue = q.name and t.awake order by t.queue, t.pool, t.vtime, t.lane limit $2) t
+                     join greenroom.lanes l on l.id = t.lane) a
             union all
             -- Asleep although they may have jobs: the full ones, the paused ones, those whose breaker is open.
-            select l.queue, l.id, l.head, null, false
+            select l.queue, l.id, t.head, null, false
               from (select lane as id from running union select id from open_lanes
                     union (select id from greenroom.lanes where (paused or overridden) and paused limit $3)) busy
               join greenroom.lanes l on l.id = busy.id
-             where not l.awake
+             cross join lateral (select * from greenroom.turns t where t.lane = l.id order by t.vtime desc limit 1) t
+             where not t.awake
         )
         select q.name as "queue!", q.paused as "paused!",
                ready.n as "ready!", blocked.n as "blocked!", later.n as "later!", held.n as "held!",

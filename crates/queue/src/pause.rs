@@ -6,9 +6,9 @@
 
 use std::fmt;
 
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
-use crate::{QueueError, wake};
+use crate::{QueueError, lane, wake};
 
 /// What can be paused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,23 +71,20 @@ pub async fn set_paused(conn: &mut PgConnection, what: &Pausable, paused: bool) 
             before.ok_or_else(|| QueueError::NoSuch { what: "kind", name: kind.clone() })? != paused
         }
         Pausable::Lane { queue, pool, key } => {
-            sqlx::query_scalar!(
-                r#"
-                insert into greenroom.lanes as l (id, queue, pool, key, paused, awake)
-                values (greenroom.lane_id($1, $2, $3), $1, $2, $3, $4, not $4)
-                on conflict (id) do update
-                   set paused = $4, awake = not $4 and greenroom.may_wake(false, l.open_until)
-                 where l.paused <> $4
-                returning id
-                "#,
-                queue,
-                pool,
-                key,
-                paused,
-            )
-            .fetch_optional(&mut *conn)
-            .await?
-            .is_some()
+            let mut tx = conn.begin().await?;
+            let id = lane::make(&mut tx, queue, pool, key).await?;
+            let changed = sqlx::query!("update greenroom.lanes set paused = $2 where id = $1 and paused <> $2", id, paused)
+                .execute(&mut *tx)
+                .await?
+                .rows_affected()
+                > 0;
+            if paused {
+                lane::hush(&mut tx, id).await?;
+            } else {
+                lane::rouse(&mut tx, id).await?;
+            }
+            tx.commit().await?;
+            changed
         }
         Pausable::Pool(name) => {
             let before = sqlx::query_scalar!(

@@ -678,8 +678,9 @@ const WRONG_CLAIM: &str = r"
     with delayed as materialized (
         select pg_sleep(0.4)
     ), locked as (
-        select l.id, l.cap from delayed, greenroom.lanes l where l.queue = 'probes' and l.awake
-           for no key update of l skip locked
+        select l.id, l.cap from delayed, greenroom.turns t join greenroom.lanes l on l.id = t.lane
+         where t.queue = 'probes' and t.awake
+           for no key update of t skip locked
     ), open_lanes as (
         select id, greatest(0, cap - (select count(*) from background_jobs r
                                        where r.lane = locked.id and r.status = 'running'))::int as free from locked
@@ -705,17 +706,17 @@ async fn a_claim_in_one_statement_breaks_the_cap_that_ours_keeps() {
     let mut conn = house.pool().acquire().await.unwrap();
     let first = claim(&mut conn, 5).await.len();
     // Ours put the lane to sleep; what wakes it must not make ours break the cap either.
-    sqlx::query("update greenroom.lanes set awake = true").execute(&mut *conn).await.unwrap();
+    sqlx::query("update greenroom.turns set awake = true").execute(&mut *conn).await.unwrap();
     let second = claim(&mut conn, 5).await.len();
     assert_eq!((first, second), (1, 0), "ours keeps the cap of 1");
-    sqlx::query("update greenroom.lanes set awake = true").execute(&mut *conn).await.unwrap();
+    sqlx::query("update greenroom.turns set awake = true").execute(&mut *conn).await.unwrap();
     assert_eq!(wrong.await.unwrap(), 1, "the wrong form runs a second job in a lane with a cap of 1");
 }
 
 async fn until_lane_exists(pool: &PgPool) {
     loop {
         let lanes: i64 =
-            sqlx::query_scalar("select count(*) from greenroom.lanes").fetch_one(pool).await.unwrap();
+            sqlx::query_scalar("select count(*) from greenroom.turns").fetch_one(pool).await.unwrap();
         if lanes > 0 {
             return;
         }

@@ -289,17 +289,11 @@ pub(crate) async fn change(
         ), noted as (
             insert into greenroom.attempts (job_id, attempt, outcome, error, fingerprint, worker_id, started_at)
             select id, attempt, outcome, error, fingerprint, $9, started_at from moved
-        ), woken as (
-            update greenroom.lanes l
-               set awake = greenroom.may_wake(l.paused, l.open_until), head = least(l.head, ready.rank)
-              from (select k.id, back.rank
-                      from greenroom.lanes k
-                      join (select lane, min(rank) filter (where status = 'pending') as rank
-                              from moved group by lane) back on back.lane = k.id
-                     order by k.id for no key update of k) ready
-             where l.id = ready.id
+        ), woken as materialized (
+            select greenroom.rouse(array_agg(lane), array_agg(rank))
+              from (select lane, min(rank) filter (where status = 'pending') as rank from moved group by lane) back
         )
-        select id as "id: JobId" from moved
+        select id as "id: JobId" from moved where (select count(*) from woken) >= 0
         "#,
         &changes.iter().map(|(s, _)| s.id.0).collect::<Vec<_>>(),
         &changes.iter().map(|(s, _)| s.token).collect::<Vec<_>>(),

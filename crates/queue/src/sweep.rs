@@ -18,6 +18,7 @@ use crate::batch::{HeldCursor, release};
 use crate::claim::timed;
 use crate::collect::Collector;
 use crate::enqueue::prune_periods;
+use crate::pace::Pace;
 use crate::prune::Pruner;
 use crate::wake::notify;
 use crate::{Leader, QueueError, Settings, breaker, pause, pool, workers};
@@ -33,24 +34,6 @@ pub struct Swept {
     pub rescued: u64,
     /// Lanes that slept on work.
     pub woken: u64,
-}
-
-/// How often something may be done whose cost grows with what others keep: dead entries that a held
-/// snapshot protects are walked again each time. It takes a twentieth of the time, however slow it gets.
-#[derive(Debug, Default)]
-struct Pace(Option<Instant>);
-
-impl Pace {
-    const SHARE: u32 = 20;
-    const LONGEST: Duration = Duration::from_secs(15);
-
-    fn is_due(&self) -> bool {
-        self.0.is_none_or(|next| Instant::now() >= next)
-    }
-
-    fn took(&mut self, time: Duration) {
-        self.0 = Some(Instant::now() + (time * Self::SHARE).min(Self::LONGEST));
-    }
 }
 
 /// Where the sweeps of one leader stand.
@@ -87,7 +70,7 @@ impl Places {
     /// Leaves what walks over dead entries for the second sweep: a leader that starts has work to find first.
     fn of_a_new_leader(settings: &Settings) -> Self {
         let next = Instant::now() + settings.sweep_interval();
-        Self { walks: Pace(Some(next)), full_rescues: Pace(Some(next)), ..Self::default() }
+        Self { walks: Pace::from(next), full_rescues: Pace::from(next), ..Self::default() }
     }
 }
 

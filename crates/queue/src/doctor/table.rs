@@ -168,7 +168,7 @@ const SETTINGS: [(&str, &[&str]); 3] = [
         "public.background_jobs",
         &["autovacuum_analyze_scale_factor=0.05", "autovacuum_vacuum_scale_factor=0.02", "fillfactor=80"],
     ),
-    ("greenroom.lanes", &["fillfactor=50"]),
+    ("greenroom.turns", &["fillfactor=50"]),
     ("greenroom.pools", &["fillfactor=50"]),
 ];
 
@@ -211,7 +211,7 @@ pub(super) async fn dead_rows(conn: &mut PgConnection) -> Result<Finding, sqlx::
         select relid::regclass::text as "name!", n_live_tup as "live!", n_dead_tup as "dead!",
                extract(epoch from greenroom.now() - greatest(last_autovacuum, last_vacuum))::double precision as cleaned
           from pg_stat_user_tables
-         where relid in ('public.background_jobs'::regclass, 'greenroom.lanes'::regclass, 'greenroom.pools'::regclass)
+         where relid in ('public.background_jobs'::regclass, 'greenroom.turns'::regclass, 'greenroom.pools'::regclass)
          order by n_dead_tup desc
         "#
     )

@@ -155,7 +155,7 @@ async fn who_holds_the_horizon_is_named() {
 async fn settings_that_were_changed_are_named() {
     let db = Database::new().await;
     run(&db, "alter table background_jobs reset (autovacuum_vacuum_scale_factor)").await;
-    run(&db, "alter table greenroom.lanes set (autovacuum_enabled = false)").await;
+    run(&db, "alter table greenroom.turns set (autovacuum_enabled = false)").await;
     let found = complaints(&db).await;
     complains(
         &found,
@@ -163,7 +163,7 @@ async fn settings_that_were_changed_are_named() {
         Health::Warning,
         "background_jobs has not autovacuum_vacuum_scale_factor=0.02",
     );
-    complains(&found, "table settings", Health::Warning, "greenroom.lanes has autovacuum turned off");
+    complains(&found, "table settings", Health::Warning, "greenroom.turns has autovacuum turned off");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,7 +222,12 @@ async fn work_without_workers_is_a_problem() {
     let db = Database::new().await;
     run(&db, &format!("{JOBS} from generate_series(1, 2) n")).await;
     // As a worker's wake or the sweeper makes it.
-    run(&db, "insert into greenroom.lanes (id, queue, key) select distinct lane, queue, 'stripe' from background_jobs").await;
+    run(
+        &db,
+        "select greenroom.wake(array_agg(lane), array_agg(queue), array_agg(pool), array_agg(text '#'), null, array_agg(rank))
+           from background_jobs",
+    )
+    .await;
     let found = complaints(&db).await;
     complains(&found, "leaders", Health::Problem, "nobody sweeps");
     complains(&found, "unserved queues", Health::Problem, "nobody serves steps");
@@ -279,7 +284,7 @@ async fn pauses_and_breakers_are_listed() {
          insert into greenroom.kinds (kind, queue, priority, max_attempts, paused) values ('step', 'steps', 5, 3, true);
          insert into greenroom.pools (name, paused) values ('a', true);
          insert into greenroom.pools (name, open_until, open_reason) values ('b', greenroom.now(), 'three times 503');
-         insert into greenroom.lanes (id, queue, key, awake, paused) values (1, 'steps', 'x:1', false, true);
+         insert into greenroom.lanes (id, queue, key, paused) values (1, 'steps', 'x:1', true);
          insert into greenroom.lanes (id, queue, key, open_until) values (2, 'steps', 'x:2', greenroom.now());
          insert into greenroom.schedules (name, kind, cron, paused) values ('nightly', 'step', '0 3 * * *', true)",
     )

@@ -65,14 +65,14 @@ pub(super) async fn unserved(conn: &mut PgConnection) -> Result<Finding, sqlx::E
     let queues = sqlx::query_scalar!(
         r#"
         select distinct l.queue as "queue!"
-          from greenroom.lanes l
+          from greenroom.turns l
          -- Lanes of a served queue are not looked into, and what no kind claims is another check's.
          where l.awake and l.queue <> 'unassigned'
            and not exists (select from greenroom.workers w
                             where l.queue = any (w.queues)
                               and w.seen_at > greenroom.now() - make_interval(secs => $1))
            and exists (select from background_jobs b
-                        where b.lane = l.id and b.status = 'pending' and b.rank is not null)
+                        where b.lane = l.lane and b.status = 'pending' and b.rank is not null)
          order by 1
         "#,
         SILENT,

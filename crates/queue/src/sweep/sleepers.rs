@@ -25,11 +25,12 @@ pub(super) async fn wake_sleepers(
                    greenroom.lane_key(k.lane_field, s.payload, s.id) as key
               from seen s
               left join greenroom.lanes l on l.id = s.lane
+              left join lateral (select * from greenroom.turns t where t.lane = s.lane order by t.vtime desc limit 1) t on true
               left join greenroom.kinds k on k.kind = s.job_type
              where l.id is null
-                or l.head > s.rank
+                or t.head > s.rank
                 -- One that is paused or whose breaker is open sleeps rightly.
-                or (not l.awake and greenroom.may_wake(l.paused, l.open_until)
+                or (not t.awake and greenroom.may_wake(l.paused, l.open_until)
                 -- So does a full one: the end of one of its jobs wakes it.
                     and (l.cap is null or l.cap > (
                         select count(*) from (select from background_jobs r

@@ -118,8 +118,11 @@ pub(super) async fn of_lane(
     job: &JobRow,
     at: &Position,
 ) -> Result<Vec<Reason>, QueueError> {
-    let lane = sqlx::query!("select * from greenroom.lanes where id = $1", at.lane)
-        .fetch_optional(&mut *conn)
+    let lane = sqlx::query!(
+        "select l.*, t.head, t.awake from greenroom.lanes l join greenroom.turns t on t.lane = l.id where l.id = $1",
+        at.lane
+    )
+    .fetch_optional(&mut *conn)
         .await?;
     let Some(lane) = lane else {
         return Ok(asleep("its lane is not known yet", at).into_iter().collect());

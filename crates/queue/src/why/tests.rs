@@ -267,7 +267,7 @@ async fn a_job_behind_a_breaker() {
     world
         .sql(
             "update greenroom.pools set open_until = greenroom.now() + interval '30 s', open_reason = 'it was down';
-             update greenroom.lanes set open_until = greenroom.now() + interval '20 s', awake = false
+             update greenroom.lanes set open_until = greenroom.now() + interval '20 s'
               where key = 'account:a'",
         )
         .await;
@@ -318,13 +318,13 @@ async fn a_job_that_nothing_holds() {
     let told = world.expect(third, &["in_turn"]).await;
     assert!(told.verdict.contains("2 jobs of its lane and 0 other lanes"), "{told:?}");
     world.call("b").await;
-    world.sql("update greenroom.lanes set vtime = 5 where key = 'account:a'").await;
+    world.sql("update greenroom.turns set vtime = 5 where lane = (select id from greenroom.lanes where key = 'account:a')").await;
     let told = world.expect(second, &["in_turn"]).await;
     assert!(told.verdict.contains("1 job of its lane and 1 other lane"), "{told:?}");
 
     for lost in [
-        "update greenroom.lanes set awake = false where key = 'account:a'",
-        "update greenroom.lanes set head = head + 3600000000 where key = 'account:a'",
+        "update greenroom.turns set awake = false where lane = (select id from greenroom.lanes where key = 'account:a')",
+        "update greenroom.turns set head = head + 3600000000 where lane = (select id from greenroom.lanes where key = 'account:a')",
         "delete from greenroom.lanes where key = 'account:a'",
     ] {
         world.sql(lost).await;
@@ -333,7 +333,7 @@ async fn a_job_that_nothing_holds() {
         world.sweep().await;
         world.expect(first, &["in_turn"]).await;
     }
-    world.sql("update greenroom.lanes set awake = false; delete from greenroom.leaders").await;
+    world.sql("update greenroom.turns set awake = false; delete from greenroom.leaders").await;
     let told = world.expect(first, &["asleep"]).await;
     assert!(told.verdict.contains("nobody sweeps"), "{told:?}");
 }

@@ -112,9 +112,9 @@ async fn in_turn(conn: &mut PgConnection, job: &JobRow, at: &Position) -> Result
     let in_lane = holds::before(conn, job, at).await?;
     let lanes = sqlx::query_scalar!(
         r#"select count(*) as "n!" from (
-               select from greenroom.lanes o
+               select from greenroom.turns o
                 where o.queue = $1 and o.pool = $2 and o.awake
-                  and o.vtime < (select vtime from greenroom.lanes where id = $3) limit $4) lanes"#,
+                  and o.vtime < (select vtime from greenroom.turns where lane = $3) limit $4) lanes"#,
         job.queue,
         at.pool,
         at.lane,

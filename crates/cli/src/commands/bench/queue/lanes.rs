@@ -39,8 +39,9 @@ pub(super) async fn fairness(bench: &mut Bench<'_>) -> Result<(), CliError> {
     .await?;
     // All lanes are there from the first claim on, rather than from when the sweeper finds them.
     sqlx::raw_sql(
-        "insert into greenroom.lanes (id, queue, key)
-         select lane, min(queue), 'who:' || min(payload ->> 'who') from background_jobs group by lane",
+        "select greenroom.wake(array_agg(lane), array_agg(queue), array_agg(text ''), array_agg(key), null, array_agg(rank))
+           from (select lane, min(queue) as queue, 'who:' || min(payload ->> 'who') as key, min(rank) as rank
+                   from background_jobs group by lane) lanes",
     )
     .execute(&mut conn)
     .await?;
