@@ -48,6 +48,11 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
         None
     }
 
+    /// Returns the pool that this job draws on: the policy's, or one of the [`Policy::pools`].
+    fn pool(&self) -> &'static str {
+        Self::POLICY.pool
+    }
+
     /// Does the work. It may be run again after a crash, so it must bear repetition.
     fn run(
         self,
@@ -76,6 +81,8 @@ pub struct Policy {
     pub unique: Unique,
     /// The outside budget it draws on; empty where there is none.
     pub pool: &'static str,
+    /// Others that a job may draw on instead.
+    pub other_pools: &'static [&'static str],
     /// The part of the pool's units that this kind may use, in percent.
     pub share: u8,
     /// When the scheduler enqueues it by itself: five or six fields.
@@ -100,6 +107,7 @@ impl Policy {
             lane: Lane::Shared,
             unique: Unique::WHILE_OPEN,
             pool: "",
+            other_pools: &[],
             share: 100,
             cron: None,
             timezone: "UTC",
@@ -152,6 +160,16 @@ impl Policy {
     pub const fn pool(mut self, name: &'static str) -> Self {
         self.pool = name;
         self
+    }
+
+    /// Names pools that jobs draw on instead where [`Job::pool`] says so, as when each is another vendor's.
+    pub const fn pools(mut self, others: &'static [&'static str]) -> Self {
+        self.other_pools = others;
+        self
+    }
+
+    pub(crate) fn all_pools(self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.pool).chain(self.other_pools.iter().copied())
     }
 
     /// Limits the kind to a part of its pool's units, in percent, so that it leaves some to others.

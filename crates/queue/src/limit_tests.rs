@@ -157,6 +157,41 @@ impl House {
     }
 }
 
+/// A call to one of two.
+#[derive(Debug, Serialize, Deserialize)]
+struct Choosy {
+    second: bool,
+}
+
+impl Job for Choosy {
+    const KIND: &'static str = "choosy";
+    const POLICY: Policy = Policy::on("calls").pool("outside").pools(&["elsewhere"]);
+    type State = Outside;
+    type Report = ();
+
+    fn pool(&self) -> &'static str {
+        if self.second { "elsewhere" } else { Self::POLICY.pool }
+    }
+
+    async fn run(self, outside: &Outside, _: &Context) -> Result<Done<()>, Stop> {
+        outside.runs.fetch_add(1, Ordering::SeqCst);
+        Ok(().into())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_a_kind_may_draw_on_different_pools() {
+    let house = House::new().await;
+    let jobs = house.jobs().with::<Choosy>(Some(&house.outside));
+    let calls = [false, false, true, true, true].map(|second| NewJob::of(&Choosy { second }).unwrap());
+    house.queue.enqueue_many(&calls).await.unwrap();
+    house.set_paused(&Pausable::Pool("outside".to_owned()), true).await;
+    drain(&house.queue, &jobs).await.unwrap();
+    assert_eq!(house.runs(), 3, "what draws on another pool is not held up");
+    let held = "select count(*) from background_jobs where status = 'pending' and pool = 'outside'";
+    assert_eq!(house.number(held).await, 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_never_runs_more_than_its_cap_over_all_workers() {
     let house = House::new().await;

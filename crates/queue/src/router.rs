@@ -118,7 +118,8 @@ impl Jobs {
 
     /// Returns the pools that the jobs of a queue draw on, the empty one where some draw on none.
     pub(crate) fn pools_of(&self, queue: &str) -> BTreeSet<&'static str> {
-        self.kinds().map(|info| info.policy).filter(|policy| policy.queue == queue).map(|p| p.pool).collect()
+        let policies = self.kinds().map(|info| info.policy).filter(|policy| policy.queue == queue);
+        policies.flat_map(Policy::all_pools).collect()
     }
 
     /// Makes a job from its kind's name and its payload as JSON text.
@@ -173,7 +174,7 @@ impl Jobs {
     fn all_pools(&self) -> Vec<Pool> {
         let mut pools: BTreeMap<&str, Pool> = self
             .kinds()
-            .map(|info| info.policy.pool)
+            .flat_map(|info| info.policy.all_pools())
             .filter(|name| !name.is_empty())
             .map(|name| (name, Pool::named(name)))
             .collect();

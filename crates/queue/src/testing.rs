@@ -44,7 +44,7 @@ pub async fn drain(queue: &Queue, jobs: &Jobs) -> Result<usize, QueueError> {
     let (worker, settings) = (Uuid::now_v7(), Arc::new(Settings::default()));
     let queues: BTreeSet<&str> = jobs.kinds().map(|info| info.policy.queue).collect();
     let tracks: BTreeSet<(&str, &str)> =
-        jobs.kinds().map(|info| (info.policy.queue, info.policy.pool)).collect();
+        queues.iter().flat_map(|queue| jobs.pools_of(queue).into_iter().map(|pool| (*queue, pool))).collect();
     jobs.register(queue.pool()).await?;
     let (mut runs, mut empty_looks, mut foreign) = (0, 0, Vec::new());
     loop {

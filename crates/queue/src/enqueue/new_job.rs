@@ -56,7 +56,7 @@ impl NewJob {
             kind: J::KIND,
             payload,
             queue: J::POLICY.queue,
-            pool: J::POLICY.pool,
+            pool: job.pool(),
             lane_field,
             lane_key,
             lane_cap,
