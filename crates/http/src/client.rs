@@ -126,6 +126,9 @@ impl Client {
         if let Some(token) = request.bearer {
             call = call.bearer_auth(token.expose());
         }
+        if let Some((name, secret)) = request.basic {
+            call = call.basic_auth(name, Some(secret.expose()));
+        }
         if let Some(form) = &request.form {
             call = call.form(form);
         }

@@ -28,6 +28,7 @@ pub struct Request<'a> {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) bearer: Option<&'a Secret>,
+    pub(crate) basic: Option<(&'a str, &'a Secret)>,
     pub(crate) form: Option<Vec<(&'a str, &'a str)>>,
     pub(crate) if_none_match: Option<&'a str>,
     pub(crate) repeatable: bool,
@@ -46,7 +47,17 @@ impl<'a> Request<'a> {
     }
 
     fn new(endpoint: Endpoint, method: Method, url: Url, repeatable: bool) -> Self {
-        Self { endpoint, method, url, bearer: None, form: None, if_none_match: None, repeatable, tries: None }
+        Self {
+            endpoint,
+            method,
+            url,
+            bearer: None,
+            basic: None,
+            form: None,
+            if_none_match: None,
+            repeatable,
+            tries: None,
+        }
     }
 
     /// Adds parameters to the URL.
@@ -64,6 +75,13 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn bearer(mut self, token: &'a Secret) -> Self {
         self.bearer = Some(token);
+        self
+    }
+
+    /// Authenticates a client with `Authorization: Basic`.
+    #[must_use]
+    pub fn basic(mut self, name: &'a str, secret: &'a Secret) -> Self {
+        self.basic = Some((name, secret));
         self
     }
 
