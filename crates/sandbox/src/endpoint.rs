@@ -11,6 +11,30 @@ pub enum Endpoint {
     /// `POST /revoke`
     #[serde(rename = "revoke")]
     Revoke,
+    /// `GET` and `POST /o/oauth2/v2/auth`, `/oauth/authorize`, `/i/oauth2/authorize`
+    #[serde(rename = "consent")]
+    Consent,
+    /// `POST /oauth/access_token`
+    #[serde(rename = "instagram.token")]
+    InstagramToken,
+    /// `GET /access_token`
+    #[serde(rename = "instagram.exchange")]
+    InstagramExchange,
+    /// `GET /refresh_access_token`
+    #[serde(rename = "instagram.refresh")]
+    InstagramRefresh,
+    /// `GET /v26.0/me`
+    #[serde(rename = "instagram.me")]
+    InstagramMe,
+    /// `POST /2/oauth2/token`
+    #[serde(rename = "twitter.token")]
+    TwitterToken,
+    /// `POST /2/oauth2/revoke`
+    #[serde(rename = "twitter.revoke")]
+    TwitterRevoke,
+    /// `GET /2/users/me`
+    #[serde(rename = "twitter.me")]
+    TwitterMe,
     /// `GET /youtube/v3/channels`
     #[serde(rename = "channels")]
     Channels,

@@ -1,7 +1,7 @@
 //! Local stand-ins of the outside worlds that the vendors' own clients accept.
 //!
-//! A [`Sandbox`] serves Google's token endpoint and YouTube's Data API under the vendors' own paths,
-//! on one address: a client only replaces the scheme and host. Behind it lies a deterministic world
+//! A [`Sandbox`] serves YouTube's Data API, and the consent pages and token endpoints of Google, Instagram
+//! and X, under the vendors' own paths, on one address: a client only replaces the scheme and host. Behind it lies a deterministic world
 //! of any size, drawn from a seed; what a test wants to go wrong is scripted by [`Rule`]s, what it
 //! wants to happen by [`Change`]s, from within the process or over `/_sandbox`:
 //!
@@ -16,17 +16,20 @@
 //! It knows nothing of Greenroom, and guards nothing: its credentials are made from the seed and must
 //! be refused in production.
 
+mod consent;
 mod endpoint;
 mod faults;
 mod fields;
 mod google;
 mod http;
+mod instagram;
 mod json;
 mod sandbox;
 mod settings;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod twitter;
 mod world;
 
 pub use endpoint::Endpoint;
@@ -35,7 +38,9 @@ pub use google::{
     Bucket,
     oauth::{Account, Google},
 };
+pub use instagram::oauth::Instagram;
 pub use sandbox::{Ready, Running, Sandbox};
 pub use settings::{Quota, Settings};
 pub use stats::Stats;
+pub use twitter::oauth::Twitter;
 pub use world::{Change, Changed, Totals, UnknownId};

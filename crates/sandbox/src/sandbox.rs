@@ -17,7 +17,9 @@ use crate::{
         oauth::{Account, Google},
     },
     http,
+    instagram::oauth::{self as instagram, Instagram},
     stats::{Counter, Stats},
+    twitter::oauth::{self as twitter, Twitter},
     world::{Change, Changed, Changes, Totals, UnknownId, VideoKey, View, World},
 };
 
@@ -33,6 +35,8 @@ pub(crate) struct Inner {
     pub(crate) world: World,
     changes: RwLock<Changes>,
     grants: Mutex<Grants>,
+    instagram: Mutex<instagram::Tokens>,
+    twitter: Mutex<twitter::Tokens>,
     quota: Mutex<Meter>,
     faults: Mutex<Faults>,
     counter: Mutex<Counter>,
@@ -45,6 +49,10 @@ pub struct Ready {
     pub base_url: String,
     /// Google's credentials.
     pub google: Google,
+    /// Instagram's.
+    pub instagram: Instagram,
+    /// X's.
+    pub twitter: Twitter,
 }
 
 /// A sandbox that listens; it stops when this is dropped.
@@ -63,6 +71,8 @@ impl Sandbox {
             world: World::new(&settings),
             changes: RwLock::default(),
             grants: Mutex::new(Grants::new(&settings)),
+            instagram: Mutex::new(instagram::Tokens::new(&settings)),
+            twitter: Mutex::new(twitter::Tokens::new(&settings)),
             quota: Mutex::new(Meter::new(settings.quota)),
             faults: Mutex::default(),
             counter: Mutex::default(),
@@ -132,6 +142,16 @@ impl Sandbox {
         self.faults().clear();
     }
 
+    /// Lets an owner take back what he allowed on Instagram; the account is its place in the list.
+    pub fn revoke_instagram(&self, account: u16) {
+        self.instagram_tokens().revoke(account);
+    }
+
+    /// Counts refresh tokens of X that were brought a second time: each ended an account.
+    pub fn reused_on_twitter(&self) -> u64 {
+        self.twitter_tokens().reused
+    }
+
     /// Lets something happen on the platform now.
     pub fn change(&self, change: &Change) -> Result<Changed, UnknownId> {
         let mut changes = self.inner.changes.write().unwrap_or_else(PoisonError::into_inner);
@@ -159,6 +179,14 @@ impl Sandbox {
         held(&self.inner.grants)
     }
 
+    pub(crate) fn instagram_tokens(&self) -> MutexGuard<'_, instagram::Tokens> {
+        held(&self.inner.instagram)
+    }
+
+    pub(crate) fn twitter_tokens(&self) -> MutexGuard<'_, twitter::Tokens> {
+        held(&self.inner.twitter)
+    }
+
     pub(crate) fn quota(&self) -> MutexGuard<'_, Meter> {
         held(&self.inner.quota)
     }
@@ -180,7 +208,12 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Running {
     /// Returns what a program needs to know to use this sandbox.
     pub fn ready(&self) -> Ready {
-        Ready { base_url: self.base_url.clone(), google: self.google() }
+        Ready {
+            base_url: self.base_url.clone(),
+            google: self.google(),
+            instagram: self.instagram_tokens().ready(),
+            twitter: self.twitter_tokens().ready(),
+        }
     }
 }
 

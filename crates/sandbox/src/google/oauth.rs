@@ -1,6 +1,6 @@
-//! `POST /token` and `POST /revoke`: refresh tokens in, access tokens out.
+//! `POST /token` and `POST /revoke`: codes and refresh tokens in, access tokens out.
 //!
-//! Only the refresh grant is stood in for. As Google's, it does not rotate refresh tokens.
+//! As Google's, it does not rotate refresh tokens, and gives one only to a program that asked to act offline.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::youtube::Params;
-use crate::{settings::Settings, world::Dice};
+use crate::{
+    consent::{Codes, Terms},
+    settings::Settings,
+    world::Dice,
+};
 
 /// Reads comments; includes everything that reading wants.
 pub(crate) const FORCE_SSL: &str = "https://www.googleapis.com/auth/youtube.force-ssl";
@@ -89,6 +93,8 @@ pub(crate) struct Grants {
     pub(crate) client_secret: String,
     by_refresh_token: HashMap<String, Grant>,
     by_access_token: HashMap<String, Access>,
+    pub(crate) codes: Codes,
+    channels: u16,
     issued: u64,
 }
 
@@ -99,6 +105,8 @@ pub(crate) struct Issued {
     expires_in: i64,
     scope: String,
     token_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
 }
 
 /// What it answers instead.
@@ -163,6 +171,8 @@ impl Grants {
             client_secret: format!("GOCSPX-{}", made_up(seed, "secret", 4)),
             by_refresh_token,
             by_access_token: HashMap::new(),
+            codes: Codes::default(),
+            channels: settings.channels,
             issued: 0,
         }
     }
@@ -182,15 +192,28 @@ impl Grants {
         refresh_token(self.seed, "revoked")
     }
 
+    /// Returns what the consent is about.
+    pub(crate) fn terms(&self) -> Terms<'static> {
+        Terms {
+            vendor: "Google",
+            client_id: self.client_id.clone(),
+            scopes: &[READONLY, FORCE_SSL, ANALYTICS],
+            separator: ' ',
+            accounts: (1..=self.channels).map(|channel| format!("Channel {channel}")).collect(),
+            suffix: "",
+            wants_challenge: false,
+        }
+    }
+
     /// Answers `POST /token`.
-    pub(crate) fn refresh(&mut self, request: &Params, now: DateTime<Utc>) -> Result<Issued, Refused> {
+    pub(crate) fn token(&mut self, request: &Params, now: DateTime<Utc>) -> Result<Issued, Refused> {
         let wanted = |name: &str| {
             let missing =
                 || Refused::new(400, "invalid_request", format!("Missing required parameter: {name}"));
             request.one(name).ok_or_else(missing)
         };
         let grant_type = wanted("grant_type")?;
-        if grant_type != "refresh_token" {
+        if !["refresh_token", "authorization_code"].contains(&grant_type) {
             return Err(Refused::new(
                 400,
                 "unsupported_grant_type",
@@ -202,6 +225,9 @@ impl Grants {
         }
         if request.one("client_secret") != Some(&self.client_secret) {
             return Err(Refused::new(401, "invalid_client", "The provided client secret is invalid."));
+        }
+        if grant_type == "authorization_code" {
+            return self.redeem(request, now);
         }
         let refresh_token = wanted("refresh_token")?;
         let grant = self
@@ -219,6 +245,22 @@ impl Grants {
                 .collect::<Option<Vec<_>>>()
                 .ok_or_else(|| Refused::new(400, "invalid_scope", "Some requested scopes were invalid."))?,
         };
+        let refresh_token = refresh_token.to_owned();
+        Ok(self.issue(&refresh_token, &scopes, now))
+    }
+
+    /// Trades a code for a grant of its own.
+    fn redeem(&mut self, request: &Params, now: DateTime<Utc>) -> Result<Issued, Refused> {
+        let allowed =
+            self.codes.redeem(request, now).map_err(|why| Refused::new(400, "invalid_grant", why))?;
+        let token = refresh_token(self.seed, &format!("consent {}", self.by_refresh_token.len()));
+        let grant = Grant { channel: allowed.account, scopes: allowed.scopes.clone(), revoked: false };
+        self.by_refresh_token.insert(token.clone(), grant);
+        let issued = self.issue(&token, &allowed.scopes, now);
+        Ok(Issued { refresh_token: allowed.offline.then_some(token), ..issued })
+    }
+
+    fn issue(&mut self, refresh_token: &str, scopes: &[&'static str], now: DateTime<Utc>) -> Issued {
         self.issued += 1;
         let access_token = format!("ya29.a0{}", made_up(self.seed, &format!("access {}", self.issued), 20));
         self.by_access_token.retain(|_, access| access.expires_at > now);
@@ -226,12 +268,12 @@ impl Grants {
             access_token.clone(),
             Access {
                 refresh_token: refresh_token.to_owned(),
-                scopes: scopes.clone(),
+                scopes: scopes.to_vec(),
                 expires_at: now + self.lifetime,
             },
         );
         let (expires_in, scope) = (self.lifetime.num_seconds(), scopes.join(" "));
-        Ok(Issued { access_token, expires_in, scope, token_type: "Bearer" })
+        Issued { access_token, expires_in, scope, token_type: "Bearer", refresh_token: None }
     }
 
     /// Tells who holds an access token, if it still opens anything.
@@ -264,7 +306,7 @@ fn refresh_token(seed: u64, of: &str) -> String {
 }
 
 /// Makes up a text that looks random; it guards nothing but a toy.
-fn made_up(seed: u64, purpose: &str, words: usize) -> String {
+pub(crate) fn made_up(seed: u64, purpose: &str, words: usize) -> String {
     let place: Vec<u64> = purpose.bytes().map(u64::from).collect();
     let mut dice = Dice::at(seed, &place);
     let bytes: Vec<u8> = (0..words).flat_map(|_| dice.any().to_be_bytes()).collect();

@@ -27,7 +27,7 @@ use crate::{
 
 /// A call that is being answered; counted as in flight until it is dropped, also when its client
 /// goes away.
-struct Visit<'s> {
+pub(super) struct Visit<'s> {
     sandbox: &'s Sandbox,
     endpoint: Endpoint,
     faults: Vec<Fault>,
@@ -35,7 +35,7 @@ struct Visit<'s> {
 
 impl<'s> Visit<'s> {
     /// Counts a call, holds it back and meets the faults that come before an answer.
-    async fn begin(sandbox: &'s Sandbox, endpoint: Endpoint) -> Self {
+    pub(super) async fn begin(sandbox: &'s Sandbox, endpoint: Endpoint) -> Self {
         sandbox.counter().begin(endpoint);
         let visit = Self { sandbox, endpoint, faults: sandbox.faults().met_by(endpoint) };
         let mut held_back = sandbox.inner.settings.latency;
@@ -62,7 +62,7 @@ impl<'s> Visit<'s> {
     }
 
     /// Returns the first scripted error.
-    fn error(&self) -> Option<(u16, &str, Option<u64>)> {
+    pub(super) fn error(&self) -> Option<(u16, &str, Option<u64>)> {
         self.faults.iter().find_map(|fault| match fault {
             Fault::Error { status, reason, retry_after_secs } => {
                 Some((*status, reason.as_str(), *retry_after_secs))
@@ -72,7 +72,7 @@ impl<'s> Visit<'s> {
     }
 
     /// Lets the faults that spoil an answer have it.
-    fn end(self, response: Response) -> Response {
+    pub(super) fn end(self, response: Response) -> Response {
         let response = self.faults.iter().fold(response, spoil);
         self.sandbox.counter().answered(self.endpoint, response.status().as_u16());
         response
@@ -91,7 +91,7 @@ pub(super) async fn token(State(sandbox): State<Sandbox>, form: Bytes) -> Respon
         Refused::scripted(status, error).into_response()
     } else {
         let now = sandbox.inner.settings.clock.now();
-        let answer = sandbox.grants().refresh(&read(&form), now);
+        let answer = sandbox.grants().token(&read(&form), now);
         answer.map_or_else(IntoResponse::into_response, IntoResponse::into_response)
     };
     visit.end(response)
@@ -159,7 +159,7 @@ fn answer(visit: &Visit<'_>, headers: &HeaderMap, params: &Params) -> Result<Doc
     youtube::answer(endpoint, &Call { view, caller: &caller, params, paging })
 }
 
-fn read(pairs: &[u8]) -> Params {
+pub(super) fn read(pairs: &[u8]) -> Params {
     Params::new(url::form_urlencoded::parse(pairs).into_owned().collect())
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn answer(endpoint: Endpoint, call: &Call<'_>) -> Answer {
         Endpoint::BatchGetStats => batch_get_stats::list(call),
         Endpoint::CommentThreads => comment_threads::list(call),
         Endpoint::Comments => comments::list(call),
-        Endpoint::Token | Endpoint::Revoke => Err(Refusal::new(404, "global", "notFound", "Not Found")),
+        _ => Err(Refusal::new(404, "global", "notFound", "Not Found")),
     }
 }
 

@@ -29,6 +29,11 @@ impl Params {
         Self(pairs)
     }
 
+    /// Returns everything as it was given.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Refuses what the method does not know, so that a client's typing error shows.
     pub(crate) fn only(&self, known: &[&str]) -> Result<(), Refusal> {
         let unknown = |name: &&str| !known.contains(name) && !COMMON.contains(name);
