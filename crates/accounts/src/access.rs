@@ -1,6 +1,6 @@
 //! Who calls, and whose things they may see.
 
-use greenroom_model::{OrganizationId, UserId};
+use greenroom_model::{LocationId, OrganizationId, UserId};
 use greenroom_vault::Secret;
 use sqlx::PgConnection;
 use subtle::ConstantTimeEq;
@@ -10,7 +10,15 @@ pub use crate::store::service_tokens::{NewToken, ServiceToken, create, list, rev
 use crate::token;
 
 /// What a service token may be allowed to do.
-pub const SCOPES: [&str; 5] = ["connection.read", "connection.sync", "job.cancel", "job.operate", "job.read"];
+pub const SCOPES: [&str; 7] = [
+    "connection.connect",
+    "connection.disconnect",
+    "connection.read",
+    "connection.sync",
+    "job.cancel",
+    "job.operate",
+    "job.read",
+];
 
 /// Longer bearers are refused unread.
 const MAX_BEARER_BYTES: usize = 8 * 1024;
@@ -110,6 +118,24 @@ pub async fn may_see_user(
                select from users where id = $1 and ($3 or organization_id = $2)
            ) as "seen!""#,
         user.0,
+        principal.organization.map(|id| id.0),
+        principal.is_operator(),
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Returns whether a location is of the principal's tenant; operators see every one.
+pub async fn may_see_location(
+    conn: &mut PgConnection,
+    principal: &Principal,
+    location: LocationId,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (
+               select from locations where id = $1 and ($3 or organization_id = $2)
+           ) as "seen!""#,
+        location.0,
         principal.organization.map(|id| id.0),
         principal.is_operator(),
     )

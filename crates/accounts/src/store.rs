@@ -1,5 +1,6 @@
 //! The tables of people.
 
+pub mod audit;
 pub mod memberships;
 pub mod organizations;
 pub(crate) mod service_tokens;

@@ -131,7 +131,7 @@ async fn a_token_is_listed_with_its_tenant_and_made_within_limits() {
         assert!(matches!(refused, Err(AccountsError::Lifetime)));
     }
     let refused = create(&mut conn, &NewToken { scopes: &scopes, ..new.clone() }).await.unwrap_err();
-    assert!(refused.to_string().contains("\"member.invite\": use connection.read"), "{refused}");
+    assert!(refused.to_string().contains("\"member.invite\": use connection.connect"), "{refused}");
     let nowhere = NewToken { organization: Some(OrganizationId::new()), ..new };
     assert!(matches!(create(&mut conn, &nowhere).await, Err(AccountsError::NoSuchOrganization)));
 }
