@@ -26,6 +26,7 @@ create table public.platform_connections (
     refresh_failures integer not null default 0,
     refresh_failed_at timestamptz,
     refresh_error_kind text,
+    disconnected_at timestamptz,
     constraint platform_connections_once unique (location_id, platform),
     constraint platform_is_known check (
         platform in ('google', 'facebook', 'tripadvisor', 'twitter', 'youtube', 'instagram', 'tiktok')),
@@ -69,6 +70,7 @@ create table public.youtube_connections (
     refresh_failures integer not null default 0,
     refresh_failed_at timestamptz,
     refresh_error_kind text,
+    disconnected_at timestamptz,
     constraint connection_status_is_known check (connection_status in ('active', 'disconnected', 'error')),
     constraint lease_has_owner_and_end check ((refresh_lease_owner is null) = (refresh_lease_until is null)),
     constraint refresh_failures_not_negative check (refresh_failures >= 0)
@@ -118,6 +120,7 @@ create table public.instagram_connections (
     refresh_failures integer not null default 0,
     refresh_failed_at timestamptz,
     refresh_error_kind text,
+    disconnected_at timestamptz,
     constraint connection_status_is_known check (connection_status in ('active', 'disconnected', 'error')),
     constraint lease_has_owner_and_end check ((refresh_lease_owner is null) = (refresh_lease_until is null)),
     constraint refresh_failures_not_negative check (refresh_failures >= 0)
@@ -131,6 +134,12 @@ create index instagram_connections_refresh_due on public.instagram_connections (
     where connection_status = 'active' and next_token_refresh_at is not null;
 create index instagram_connections_sync_due on public.instagram_connections (last_synced_at nulls first)
     where connection_status = 'active';
+
+-- Whose data goes, when their owners do not come back.
+create index youtube_connections_disconnected on public.youtube_connections (disconnected_at)
+    where disconnected_at is not null;
+create index instagram_connections_disconnected on public.instagram_connections (disconnected_at)
+    where disconnected_at is not null;
 
 create table greenroom.token_key_state (
     key_id text primary key,
@@ -154,6 +163,21 @@ comment on table greenroom.token_orphans is
     'owner: connections. Rotated refresh tokens, sealed, that came after somebody else had written their row; kept for a week.';
 create index token_orphans_connection on greenroom.token_orphans (connection_kind, connection_id, created_at desc);
 create index token_orphans_created on greenroom.token_orphans (created_at);
+
+create table greenroom.token_revocations (
+    id uuid primary key default gen_random_uuid(),
+    connection_kind text not null,
+    connection_id uuid not null,
+    platform text not null,
+    access_token text,
+    refresh_token text,
+    created_at timestamptz not null default greenroom.now(),
+    constraint connection_kind_is_known check (connection_kind in ('youtube', 'instagram', 'platform')),
+    constraint there_is_something_to_revoke check (num_nonnulls(access_token, refresh_token) > 0)
+);
+comment on table greenroom.token_revocations is
+    'owner: connections. Sealed tokens of connections that ended, until their provider has revoked them, or for a week.';
+create index token_revocations_created on greenroom.token_revocations (created_at);
 
 create table public.oauth_state_tokens (
     id uuid primary key default gen_random_uuid(),

@@ -102,7 +102,7 @@ impl World {
             ("GOOGLE_CLIENT_ID", google.client_id),
             ("GOOGLE_CLIENT_SECRET", google.client_secret),
             ("GREENROOM__YOUTUBE__API_BASE_URL", self.sandbox.base_url.clone()),
-            ("GREENROOM__YOUTUBE__TOKEN_URL", format!("{}/token", self.sandbox.base_url)),
+            ("GREENROOM__OAUTH__GOOGLE_TOKEN_URL", format!("{}/token", self.sandbox.base_url)),
         ]
     }
 

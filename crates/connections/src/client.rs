@@ -1,3 +1,5 @@
-//! The token endpoints of the platforms.
+//! The outside: a provider a file.
 
 pub(crate) mod google;
+pub(crate) mod instagram;
+pub(crate) mod twitter;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use greenroom_http::{Class, Failure};
+use greenroom_model::Platform;
 use greenroom_queue::{Class as JobClass, EnqueueError, JobError, QueueError, Scope};
 use greenroom_vault::OpenError;
 
@@ -23,6 +24,44 @@ pub enum ConnectError {
     Database(#[from] sqlx::Error),
 }
 
+/// Why a consent did not lead to a connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsentError {
+    /// Replayed, expired, made up or somebody else's: which, is not told.
+    #[error("this consent is not one that waits: begin again")]
+    State,
+    /// This house is no client of the platform's provider.
+    #[error("{0} cannot be connected here: its client id and secret are not set")]
+    NotConfigured(Platform),
+    /// A platform that is connected for a location.
+    #[error("{0} is connected for a location: name one")]
+    NeedsLocation(Platform),
+    /// An address that is not on the list.
+    #[error("this redirect_uri is not one of oauth.redirect_uris")]
+    RedirectUri,
+    /// The person left out what is needed.
+    #[error("the consent left out what is needed: begin again and allow {0}")]
+    MissingScopes(String),
+    /// The person has no account of the kind.
+    #[error("there is no {0} account behind this login: make one, or log in as somebody else")]
+    NoAccount(Platform),
+    /// The provider refused the code.
+    #[error("the consent was not accepted, begin again: {0}")]
+    Code(Failure),
+    /// The provider did not answer, or is not content with us.
+    #[error("the provider could not be asked: {0}")]
+    Provider(Failure),
+    /// The account could not be stored.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The job could not be enqueued.
+    #[error(transparent)]
+    Enqueue(#[from] EnqueueError),
+    /// The database refused.
+    #[error("the consent could not be read or stored: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
 /// Why there is no fresh token for a connection.
 ///
 /// It is cloned, because all who wait for one refresh get its outcome.
@@ -31,6 +70,9 @@ pub enum TokenError {
     /// There is no such connection, or not any more.
     #[error("there is no such connection")]
     NotFound,
+    /// This house is no client of the platform's provider.
+    #[error("this house is no OAuth client for {0}: set its client id and secret in the environment")]
+    NotConfigured(Platform),
     /// The owner has disconnected the account.
     #[error("the account is disconnected: its owner has to connect it again")]
     Disconnected,
@@ -115,7 +157,8 @@ impl TokenError {
             Self::Reauthorise(_) => Class::Reauthorise,
             Self::Provider(failure) => failure.class(),
             Self::Suspected(at) | Self::Storm(at) => Class::RetryAt(*at),
-            Self::Database(_) | Self::Interrupted | Self::Busy => Class::Retry,
+            // An operator may still make this house a client.
+            Self::NotConfigured(_) | Self::Database(_) | Self::Interrupted | Self::Busy => Class::Retry,
         }
     }
 }

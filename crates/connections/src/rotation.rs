@@ -7,117 +7,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use greenroom_vault::{Place, Secret, Stored, Vault};
+use greenroom_vault::{Place, Stored, Vault};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::keys::seals_now;
+use crate::store::columns::{ALL, TokenColumn};
 
 /// Rows of one step.
 const BATCH: i64 = 500;
-
-/// Generates the two statements of a token column; each is checked against its own table.
-macro_rules! column {
-    ($module:ident, $table:literal, $column:literal) => {
-        mod $module {
-            use super::*;
-
-            pub(super) async fn page(conn: &mut PgConnection, after: Uuid) -> sqlx::Result<Vec<Row>> {
-                sqlx::query_as!(
-                    Row,
-                    "select id, " + $column + r#" as "token!",
-                            coalesce(refresh_lease_until > greenroom.now(), false) as "leased!" from "#
-                        + $table + " where " + $column + " is not null and id > $1 order by id limit $2",
-                    after,
-                    BATCH,
-                )
-                .fetch_all(conn)
-                .await
-            }
-
-            pub(super) async fn swap(conn: &mut PgConnection, row: &Row, sealed: &str) -> sqlx::Result<bool> {
-                let swapped = sqlx::query!(
-                    "update " + $table + " set " + $column + " = $3 where id = $1 and " + $column
-                        + " = $2 and (refresh_lease_until is null or refresh_lease_until <= greenroom.now())",
-                    row.id,
-                    row.token.expose(),
-                    sealed,
-                )
-                .execute(conn)
-                .await?;
-                Ok(swapped.rows_affected() == 1)
-            }
-        }
-    };
-}
-
-column!(platform_access, "platform_connections", "access_token");
-column!(platform_refresh, "platform_connections", "refresh_token");
-column!(youtube_access, "youtube_connections", "access_token");
-column!(youtube_refresh, "youtube_connections", "refresh_token");
-column!(instagram_access, "instagram_connections", "access_token");
-
-struct Row {
-    id: Uuid,
-    token: Secret,
-    leased: bool,
-}
-
-/// A column that holds tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Column {
-    PlatformAccess,
-    PlatformRefresh,
-    YoutubeAccess,
-    YoutubeRefresh,
-    InstagramAccess,
-}
-
-impl Column {
-    const ALL: [Self; 5] = [
-        Self::PlatformAccess,
-        Self::PlatformRefresh,
-        Self::YoutubeAccess,
-        Self::YoutubeRefresh,
-        Self::InstagramAccess,
-    ];
-
-    const fn table(self) -> &'static str {
-        match self {
-            Self::PlatformAccess | Self::PlatformRefresh => "platform_connections",
-            Self::YoutubeAccess | Self::YoutubeRefresh => "youtube_connections",
-            Self::InstagramAccess => "instagram_connections",
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::PlatformAccess | Self::YoutubeAccess | Self::InstagramAccess => "access_token",
-            Self::PlatformRefresh | Self::YoutubeRefresh => "refresh_token",
-        }
-    }
-
-    async fn page(self, conn: &mut PgConnection, after: Uuid) -> sqlx::Result<Vec<Row>> {
-        match self {
-            Self::PlatformAccess => platform_access::page(conn, after).await,
-            Self::PlatformRefresh => platform_refresh::page(conn, after).await,
-            Self::YoutubeAccess => youtube_access::page(conn, after).await,
-            Self::YoutubeRefresh => youtube_refresh::page(conn, after).await,
-            Self::InstagramAccess => instagram_access::page(conn, after).await,
-        }
-    }
-
-    async fn swap(self, conn: &mut PgConnection, row: &Row, sealed: &str) -> sqlx::Result<bool> {
-        match self {
-            Self::PlatformAccess => platform_access::swap(conn, row, sealed).await,
-            Self::PlatformRefresh => platform_refresh::swap(conn, row, sealed).await,
-            Self::YoutubeAccess => youtube_access::swap(conn, row, sealed).await,
-            Self::YoutubeRefresh => youtube_refresh::swap(conn, row, sealed).await,
-            Self::InstagramAccess => instagram_access::swap(conn, row, sealed).await,
-        }
-    }
-}
 
 /// The tables that hold tokens, for whoever names one.
 pub const TOKEN_TABLES: [&str; 3] = ["platform_connections", "youtube_connections", "instagram_connections"];
@@ -203,7 +102,7 @@ pub struct Walk<'a> {
 impl Walk<'_> {
     /// Does the next batch; false when there is none.
     pub async fn step(&self, at: &mut Position) -> sqlx::Result<bool> {
-        let Some(column) = Column::ALL.get(at.column).copied() else {
+        let Some(column) = ALL.get(at.column).copied() else {
             // Nothing needs the old keys any more: a process that lacks them may start.
             if self.reseals && self.table.is_none() && at.report.outstanding() == 0 {
                 seals_now(&mut *self.pool.acquire().await?, self.vault).await?;
@@ -223,9 +122,9 @@ impl Walk<'_> {
     }
 
     /// Does one batch; returns its last row, or nothing at the end of the column.
-    async fn batch(&self, column: Column, at: &mut Position) -> sqlx::Result<Option<Uuid>> {
+    async fn batch(&self, column: TokenColumn, at: &mut Position) -> sqlx::Result<Option<Uuid>> {
         let mut conn = self.pool.acquire().await?;
-        let rows = column.page(&mut conn, at.after).await?;
+        let rows = column.page(&mut conn, at.after, BATCH).await?;
         let counts = at.report.columns.entry(format!("{}.{}", column.table(), column.name())).or_default();
         for row in &rows {
             let place = Place::new(column.table(), row.id, column.name());
@@ -252,7 +151,7 @@ impl Walk<'_> {
             if !self.reseals {
                 continue;
             }
-            if !row.leased && column.swap(&mut conn, row, &sealed).await? {
+            if !row.leased && column.swap(&mut conn, row.id, &row.token, &sealed, false).await? {
                 counts.resealed += 1;
             } else {
                 counts.left += 1;

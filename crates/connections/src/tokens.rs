@@ -9,6 +9,8 @@
 
 mod refresh;
 
+pub(crate) use refresh::next_refresh;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, Once, PoisonError};
@@ -17,14 +19,17 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use greenroom_http::{Class, Client};
-use greenroom_model::{Clock, ConnectionId};
+use greenroom_model::{Clock, Platform};
 use greenroom_vault::{OpenError, Secret, Stored, Vault};
 use sqlx::PgPool;
 
-use crate::client::google::Google;
 use crate::error::TokenError;
+use crate::provider::{Provider, Providers};
 use crate::settings::Settings;
-use crate::store::youtube::{self, Column, Status};
+use crate::store::columns::TokenColumn;
+use crate::store::tokens;
+use crate::store::youtube::Status;
+use crate::which::{Column, Which};
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -43,7 +48,7 @@ pub struct AccessToken {
     pub version: i64,
 }
 
-/// Hands out access tokens of YouTube connections; clones share their refreshes.
+/// Hands out access tokens of connections; clones share their refreshes.
 #[derive(Clone)]
 pub struct Tokens(Arc<Inner>);
 
@@ -51,10 +56,10 @@ struct Inner {
     pool: PgPool,
     vault: Vault,
     http: Client,
-    google: Google,
+    providers: Providers,
     settings: Settings,
     clock: Clock,
-    flights: Mutex<HashMap<ConnectionId, Flight>>,
+    flights: Mutex<HashMap<Which, Flight>>,
 }
 
 /// A refresh under way, and all who wait for it.
@@ -63,6 +68,7 @@ type Outcome = Result<AccessToken, TokenError>;
 
 /// A row whose tokens are open.
 struct Opened {
+    platform: Platform,
     access: Option<AccessToken>,
     refresh: Option<Secret>,
     expires_at: Option<DateTime<Utc>>,
@@ -76,27 +82,27 @@ impl Tokens {
         pool: PgPool,
         vault: Vault,
         http: Client,
-        google: Google,
+        providers: Providers,
         settings: Settings,
         clock: Clock,
     ) -> Self {
-        Self(Arc::new(Inner { pool, vault, http, google, settings, clock, flights: Mutex::default() }))
+        Self(Arc::new(Inner { pool, vault, http, providers, settings, clock, flights: Mutex::default() }))
     }
 
     /// Returns a token that lasts, refreshing it first where it ends soon.
-    pub async fn fresh(&self, id: ConnectionId) -> Result<AccessToken, TokenError> {
-        let row = self.0.read(id).await?;
+    pub async fn fresh(&self, which: Which) -> Result<AccessToken, TokenError> {
+        let row = self.0.read(which).await?;
         let now = self.0.clock.now();
         let Some(access) = row.access.clone() else {
-            return self.renewed(id, row.version).await;
+            return self.renewed(which, row.version).await;
         };
         if !row.ends_soon(now, self.0.settings.refresh_margin_secs) {
             return Ok(access);
         }
-        match self.renewed(id, row.version).await {
+        match self.renewed(which, row.version).await {
             // The margin is there so that Google may be away for a while.
             Err(error) if row.outlives(now) && !matches!(error.class(), Class::Reject) => {
-                tracing::warn!(connection.id = %id, %error, "the token of connection {id} is used to its end: {error}");
+                tracing::warn!(connection.id = %which.id, %error, "the token of connection {which} is used to its end: {error}");
                 Ok(access)
             }
             outcome => outcome,
@@ -104,42 +110,47 @@ impl Tokens {
     }
 
     /// Refreshes ahead of need, whatever the token's age; another's refresh under way does as well.
-    pub async fn refresh(&self, id: ConnectionId) -> Result<AccessToken, TokenError> {
-        let row = self.0.read(id).await?;
-        self.renewed(id, row.version).await
+    pub async fn refresh(&self, which: Which) -> Result<AccessToken, TokenError> {
+        let row = self.0.read(which).await?;
+        self.renewed(which, row.version).await
     }
 
     /// Returns another token than the one that the platform refused.
     ///
     /// A job asks once in an attempt: a second 401 with a fresh token is not about the token.
-    pub async fn after_401(&self, id: ConnectionId, refused_version: i64) -> Result<AccessToken, TokenError> {
-        self.renewed(id, refused_version).await
+    pub async fn after_401(&self, which: Which, refused_version: i64) -> Result<AccessToken, TokenError> {
+        self.renewed(which, refused_version).await
+    }
+
+    /// Asks a provider to take a token back.
+    pub(crate) async fn revoke(&self, platform: Platform, token: &Secret) -> Result<(), TokenError> {
+        self.0.provider(platform)?.revoke(&self.0.http, token).await.map_err(TokenError::Provider)
     }
 
     /// Returns a token newer than the version seen, by whoever's refresh.
-    async fn renewed(&self, id: ConnectionId, seen: i64) -> Outcome {
-        let outcome = self.flight(id, seen).await;
+    async fn renewed(&self, which: Which, seen: i64) -> Outcome {
+        let outcome = self.flight(which, seen).await;
         match &outcome {
             // The flight had begun for somebody who knew less than we do, and found our own token.
-            Ok(token) if token.version <= seen => self.flight(id, seen).await,
+            Ok(token) if token.version <= seen => self.flight(which, seen).await,
             _ => outcome,
         }
     }
 
     /// Joins the refresh under way, or starts one that goes on even if nobody waits any more.
-    fn flight(&self, id: ConnectionId, seen: i64) -> Flight {
+    fn flight(&self, which: Which, seen: i64) -> Flight {
         let mut flights = self.0.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(&id) {
+        if let Some(flight) = flights.get(&which) {
             return flight.clone();
         }
         let inner = Arc::clone(&self.0);
-        let landing = Landing { inner: Arc::clone(&self.0), id };
+        let landing = Landing { inner: Arc::clone(&self.0), which };
         let task = tokio::spawn(async move {
             let _landing = landing;
-            inner.renew(id, seen).await
+            inner.renew(which, seen).await
         });
         let flight = task.map(|joined| joined.unwrap_or(Err(TokenError::Interrupted))).boxed().shared();
-        flights.insert(id, flight.clone());
+        flights.insert(which, flight.clone());
         flight
     }
 }
@@ -153,31 +164,36 @@ impl fmt::Debug for Tokens {
 /// Takes a flight off the board when it ends, however it ends.
 struct Landing {
     inner: Arc<Inner>,
-    id: ConnectionId,
+    which: Which,
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        self.inner.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.inner.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.which);
     }
 }
 
 impl Inner {
-    async fn newer(&self, id: ConnectionId, seen: i64) -> Result<Option<AccessToken>, TokenError> {
-        Ok(self.read(id).await?.access.filter(|access| access.version > seen))
+    async fn newer(&self, which: Which, seen: i64) -> Result<Option<AccessToken>, TokenError> {
+        Ok(self.read(which).await?.access.filter(|access| access.version > seen))
+    }
+
+    fn provider(&self, platform: Platform) -> Result<&dyn Provider, TokenError> {
+        let provider = self.providers.get(platform).ok_or(TokenError::NotConfigured(platform))?;
+        Ok(provider.as_ref())
     }
 
     /// Reads a row and opens its tokens, sealing plain ones on the way.
-    async fn read(&self, id: ConnectionId) -> Result<Opened, TokenError> {
+    async fn read(&self, which: Which) -> Result<Opened, TokenError> {
         let mut conn = self.pool.acquire().await?;
-        let row = youtube::tokens(&mut conn, id).await?;
+        let row = tokens::read(&mut conn, which).await?;
         drop(conn);
         let row = row.ok_or(TokenError::NotFound)?;
-        self.opened(id, row).await
+        self.opened(which, row).await
     }
 
     /// Opens the tokens of a row that may serve.
-    async fn opened(&self, id: ConnectionId, row: youtube::Stored) -> Result<Opened, TokenError> {
+    async fn opened(&self, which: Which, row: tokens::Stored) -> Result<Opened, TokenError> {
         let marked = row.error.as_deref() == Some(UNDECRYPTABLE);
         match row.status {
             Status::Disconnected => return Err(TokenError::Disconnected),
@@ -188,13 +204,14 @@ impl Inner {
             }
             Status::Active | Status::Error => {}
         }
-        let access = self.open(id, Column::Access, row.access_token).await?;
-        let refresh = self.open(id, Column::Refresh, row.refresh_token).await?;
+        let access = self.open(which, Column::Access, row.access_token).await?;
+        let refresh = self.open(which, Column::Refresh, row.refresh_token).await?;
         if marked {
-            youtube::unmark_undecryptable(&mut *self.pool.acquire().await?, id).await?;
+            tokens::unmark_undecryptable(&mut *self.pool.acquire().await?, which).await?;
         }
         let version = row.version;
         Ok(Opened {
+            platform: row.platform,
             access: access.map(|secret| AccessToken { secret, version }),
             refresh,
             expires_at: row.expires_at,
@@ -205,15 +222,15 @@ impl Inner {
 
     async fn open(
         &self,
-        id: ConnectionId,
+        which: Which,
         column: Column,
         stored: Option<Secret>,
     ) -> Result<Option<Secret>, TokenError> {
         let Some(stored) = stored else { return Ok(None) };
-        match self.vault.classify_for(&column.of(id), Some(stored.expose())) {
+        match self.vault.classify_for(&which.place(column), Some(stored.expose())) {
             Stored::Absent => Ok(None),
             Stored::Encrypted(token) => Ok(Some(token)),
-            Stored::Undecryptable(error) => Err(self.undecryptable(id, error).await?),
+            Stored::Undecryptable(error) => Err(self.undecryptable(which, error).await?),
             Stored::LegacyPlaintext(_) if !self.settings.allow_plaintext => Err(TokenError::Plaintext),
             Stored::LegacyPlaintext(token) => {
                 static WARNED: Once = Once::new();
@@ -223,17 +240,19 @@ impl Inner {
                     );
                 });
                 metrics::counter!("greenroom_token_plaintext_reads_total").increment(1);
-                let sealed = self.vault.seal_for(&column.of(id), &token);
-                youtube::seal(&mut *self.pool.acquire().await?, id, column, &stored, &sealed).await?;
+                let sealed = self.vault.seal_for(&which.place(column), &token);
+                let column = TokenColumn(which.kind, column);
+                // Whoever replaced it first has written a sealed one.
+                column.swap(&mut *self.pool.acquire().await?, which.id.0, &stored, &sealed, true).await?;
                 Ok(Some(token))
             }
         }
     }
 
-    async fn undecryptable(&self, id: ConnectionId, error: OpenError) -> Result<TokenError, TokenError> {
-        if youtube::mark_undecryptable(&mut *self.pool.acquire().await?, id).await? {
+    async fn undecryptable(&self, which: Which, error: OpenError) -> Result<TokenError, TokenError> {
+        if tokens::mark_undecryptable(&mut *self.pool.acquire().await?, which).await? {
             metrics::counter!("greenroom_tokens_undecryptable_total").increment(1);
-            tracing::error!(connection.id = %id, "a token of connection {id} does not open: {error}");
+            tracing::error!(connection.id = %which.id, "a token of connection {which} does not open: {error}");
         }
         Ok(TokenError::Undecryptable(error))
     }

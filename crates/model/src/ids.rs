@@ -46,6 +46,8 @@ ids! {
     ConnectionId,
     /// A row of `background_jobs`.
     JobId,
+    /// A row of `locations`.
+    LocationId,
     /// A row of `organizations`.
     OrganizationId,
     /// A row of `greenroom.credit_reservations`.

@@ -10,7 +10,8 @@ mod platform;
 
 pub use clock::Clock;
 pub use ids::{
-    CommentId, ConnectionId, JobId, OrganizationId, ReservationId, SyncRunId, UsageEventId, UserId, VideoId,
+    CommentId, ConnectionId, JobId, LocationId, OrganizationId, ReservationId, SyncRunId, UsageEventId,
+    UserId, VideoId,
 };
 pub use money::{Dollars, MicroCredits};
 pub use platform::{Platform, UnknownPlatform};

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use greenroom_boot::{Config, ExposeSecret as _, secrets};
-use greenroom_connections::{Connections, Google, Tokens, check_keys};
+use greenroom_connections::{Connections, Consents, Providers, Tokens, check_keys};
 use greenroom_http::Client;
 use greenroom_model::Clock;
 use greenroom_queue::Jobs;
-use greenroom_vault::{Secret, Vault};
+use greenroom_vault::Vault;
 use greenroom_youtube::Youtube;
 use sqlx::PgPool;
 
@@ -18,6 +18,8 @@ use crate::StartError;
 pub struct House {
     /// Seals and opens tokens.
     pub vault: Vault,
+    /// Asks for consents.
+    pub consents: Consents,
     connections: Arc<Connections>,
     youtube: Arc<Youtube>,
     pool: Arc<PgPool>,
@@ -29,10 +31,8 @@ impl House {
     pub async fn assemble(config: &Config, pool: &PgPool, clock: &Clock) -> Result<Self, StartError> {
         let keys = secrets::required("ENCRYPTION_KEY")?;
         let vault = Vault::from_keys(keys.expose_secret())?;
-        let client_id = secrets::required("GOOGLE_CLIENT_ID")?.expose_secret().to_owned();
-        let client_secret =
-            Secret::from(secrets::required("GOOGLE_CLIENT_SECRET")?.expose_secret().to_owned());
-        Self::with_secrets(config, pool, clock, vault, client_id, client_secret).await
+        let providers = Providers::from_environment(&config.section("oauth")?)?;
+        Self::with_secrets(config, pool, clock, vault, providers).await
     }
 
     /// Puts the slices together with secrets that a program made itself.
@@ -41,20 +41,18 @@ impl House {
         pool: &PgPool,
         clock: &Clock,
         vault: Vault,
-        client_id: String,
-        client_secret: Secret,
+        providers: Providers,
     ) -> Result<Self, StartError> {
         check_keys(pool, &vault).await?;
         let http = Client::new(&config.section("http")?, clock.clone())?;
         let settings: greenroom_youtube::Settings = config.section("youtube")?;
-        let google = Google { token_url: settings.token_url.clone(), client_id, client_secret };
         let tokens_settings: greenroom_connections::Settings = config.section("tokens")?;
         let vault = vault.binding(tokens_settings.bind);
         let tokens = Tokens::new(
             pool.clone(),
             vault.clone(),
             http.clone(),
-            google,
+            providers.clone(),
             tokens_settings.clone(),
             clock.clone(),
         );
@@ -62,10 +60,25 @@ impl House {
             pool: pool.clone(),
             vault: vault.clone(),
             tokens: tokens.clone(),
-            settings: tokens_settings,
+            settings: tokens_settings.clone(),
+        };
+        let consents = Consents {
+            pool: pool.clone(),
+            vault: vault.clone(),
+            http: http.clone(),
+            providers,
+            oauth: Arc::new(config.section("oauth")?),
+            tokens: tokens_settings,
+            clock: clock.clone(),
         };
         let youtube = Arc::new(Youtube::new(pool.clone(), http, tokens, settings, clock.clone()));
-        Ok(Self { vault, connections: Arc::new(connections), youtube, pool: Arc::new(pool.clone()) })
+        Ok(Self {
+            vault,
+            consents,
+            connections: Arc::new(connections),
+            youtube,
+            pool: Arc::new(pool.clone()),
+        })
     }
 }
 

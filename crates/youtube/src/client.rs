@@ -14,7 +14,7 @@ use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use greenroom_connections::{AccessToken, Tokens};
+use greenroom_connections::{AccessToken, Tokens, Which};
 use greenroom_http::{Class, Client as Http, Endpoint, Failure, Request, Url};
 use greenroom_model::ConnectionId;
 use greenroom_queue::Context;
@@ -60,7 +60,7 @@ impl Client {
         in_flight: NonZeroU16,
         ctx: Context,
     ) -> Result<Self, Error> {
-        let token = tokens.fresh(connection).await?;
+        let token = tokens.fresh(Which::youtube(connection)).await?;
         let held = Held { token, checked: Instant::now(), forced: false };
         let in_flight = Semaphore::new(usize::from(in_flight.get()));
         Ok(Self {
@@ -126,7 +126,7 @@ impl Client {
     async fn token(&self) -> Result<AccessToken, Error> {
         let mut held = self.token.lock().await;
         if held.checked.elapsed() >= TOKEN_CHECK_INTERVAL {
-            held.token = self.tokens.fresh(self.connection).await?;
+            held.token = self.tokens.fresh(Which::youtube(self.connection)).await?;
             held.checked = Instant::now();
         }
         Ok(held.token.clone())
@@ -142,7 +142,7 @@ impl Client {
             return Err(failure.into());
         }
         held.forced = true;
-        held.token = self.tokens.after_401(self.connection, refused.version).await?;
+        held.token = self.tokens.after_401(Which::youtube(self.connection), refused.version).await?;
         held.checked = Instant::now();
         Ok(held.token.clone())
     }

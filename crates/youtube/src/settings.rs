@@ -9,7 +9,6 @@ use serde::Deserialize;
 #[expect(missing_docs, reason = "config/default.toml documents every setting, once")]
 pub struct Settings {
     pub api_base_url: Url,
-    pub token_url: Url,
     pub in_flight: std::num::NonZeroU16,
     pub sync_interval_secs: u32,
     pub quota_project: String,

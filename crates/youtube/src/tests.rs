@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_connections::{Google, Tokens, youtube::NewConnection};
+use greenroom_connections::{OauthClient, OauthSettings, Providers, Tokens, youtube::NewConnection};
 use greenroom_http::Client as Http;
 use greenroom_model::{ConnectionId, JobId, MicroCredits, UserId};
 use greenroom_queue::testing::{by_status, drain};
@@ -63,13 +63,19 @@ impl World {
         let http: greenroom_http::Settings = settings("http", &[]);
         let http = Http::new(&http, db.clock()).unwrap();
         let youtube: crate::Settings = settings("youtube", &[("api_base_url", &sandbox.base_url)]);
-        let google = Google {
-            token_url: format!("{}/token", sandbox.base_url).parse().unwrap(),
-            client_id: google.client_id,
-            client_secret: Secret::from(google.client_secret),
-        };
-        let tokens =
-            Tokens::new(db.pool().clone(), vault, http.clone(), google, settings("tokens", &[]), db.clock());
+        let mut config: toml::Table = include_str!("../../../config/default.toml").parse().unwrap();
+        let mut oauth: OauthSettings = config.remove("oauth").unwrap().try_into().unwrap();
+        oauth.google_token_url = format!("{}/token", sandbox.base_url).parse().unwrap();
+        let (id, secret) = (google.client_id.clone(), google.client_secret.as_str().into());
+        let providers = Providers::of(&oauth, [("google", OauthClient { id, secret })]);
+        let tokens = Tokens::new(
+            db.pool().clone(),
+            vault,
+            http.clone(),
+            providers,
+            settings("tokens", &[]),
+            db.clock(),
+        );
         let state = Arc::new(Youtube::new(db.pool().clone(), http, tokens, youtube, db.clock()));
         Self { queue: Queue::new(db.pool().clone()), jobs: jobs(Some(&state)), db, sandbox, user, connection }
     }

@@ -1,116 +1,132 @@
-//! Google's token endpoint.
+//! Google, for YouTube: refresh tokens that are not rotated, and come only with a consent that was asked for anew.
 
-use chrono::TimeDelta;
-use greenroom_http::{Class, Client, Endpoint, Failure, Refused, Request, Url, Verdict};
+use greenroom_http::{Client, Endpoint, Request, Url};
+use greenroom_model::Platform;
 use greenroom_vault::Secret;
 use serde::Deserialize;
+use serde_json::json;
+
+use crate::provider::{
+    Account, Asked, Call, Code, Granted, OauthClient, Provider, classify, grant, identify, take_back,
+};
+use crate::settings::OauthSettings;
 
 const TOKEN: Endpoint = Endpoint { platform: "google", name: "token" };
+const REVOKE: Endpoint = Endpoint { platform: "google", name: "revoke" };
+const CHANNELS: Endpoint = Endpoint { platform: "youtube", name: "channels.list" };
 
-/// How long to leave the endpoint alone when it does not know us: only an operator can change that.
-const CONFIGURATION_PAUSE: TimeDelta = TimeDelta::minutes(10);
+/// The pool of its refreshes.
+pub(crate) const POOL: &str = "oauth.google";
 
-/// Who we are to Google, and where it gives out tokens.
-#[derive(Debug, Clone)]
-pub struct Google {
-    /// The token endpoint.
-    pub token_url: Url,
-    /// The OAuth client's id.
-    pub client_id: String,
-    /// The OAuth client's secret.
-    pub client_secret: Secret,
-}
-
-/// What a refresh gives.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Granted {
-    pub(crate) access_token: Secret,
-    /// Google sends one only when it replaces the old one.
-    pub(crate) refresh_token: Option<Secret>,
-    /// In seconds.
-    pub(crate) expires_in: Option<u32>,
+/// Google as the provider of YouTube's tokens.
+#[derive(Debug)]
+pub(crate) struct Google {
+    authorize_url: Url,
+    token_url: Url,
+    revoke_url: Url,
+    channels_url: Url,
+    client: OauthClient,
 }
 
 impl Google {
-    /// Trades a refresh token for an access token.
-    pub(crate) async fn refresh(&self, http: &Client, refresh_token: &Secret) -> Result<Granted, Failure> {
+    pub(crate) fn new(settings: &OauthSettings, client: OauthClient) -> Self {
+        Self {
+            authorize_url: settings.google_authorize_url.clone(),
+            token_url: settings.google_token_url.clone(),
+            revoke_url: settings.google_revoke_url.clone(),
+            channels_url: settings.google_channels_url.clone(),
+            client,
+        }
+    }
+}
+
+impl Provider for Google {
+    fn platform(&self) -> Platform {
+        Platform::Youtube
+    }
+
+    fn scopes(&self) -> &'static [&'static str] {
+        &[
+            "https://www.googleapis.com/auth/youtube.readonly",
+            "https://www.googleapis.com/auth/youtube.force-ssl",
+            "https://www.googleapis.com/auth/yt-analytics.readonly",
+        ]
+    }
+
+    fn authorize_url(&self, asked: &Asked<'_>) -> Url {
+        let mut url = self.authorize_url.clone();
+        url.query_pairs_mut().extend_pairs([
+            ("response_type", "code"),
+            ("client_id", &self.client.id),
+            ("redirect_uri", asked.redirect_uri),
+            ("scope", &self.scopes().join(" ")),
+            ("state", asked.state.expose()),
+            ("code_challenge", asked.challenge),
+            ("code_challenge_method", "S256"),
+            // Without these two a second consent brings no refresh token.
+            ("access_type", "offline"),
+            ("prompt", "consent"),
+            ("include_granted_scopes", "true"),
+        ]);
+        url
+    }
+
+    fn redeem<'a>(&'a self, http: &'a Client, code: &'a Code<'a>) -> Call<'a, Granted> {
+        let request = Request::post(TOKEN, self.token_url.clone()).form([
+            ("grant_type", "authorization_code"),
+            ("code", code.text.expose()),
+            ("redirect_uri", code.redirect_uri),
+            ("code_verifier", code.verifier.expose()),
+            ("client_id", &self.client.id),
+            ("client_secret", self.client.secret.expose()),
+        ]);
+        Box::pin(grant(http, TOKEN, request, classify))
+    }
+
+    fn account<'a>(&'a self, http: &'a Client, access_token: &'a Secret) -> Call<'a, Option<Account>> {
+        #[derive(Deserialize)]
+        struct Channels {
+            #[serde(default)]
+            items: Vec<Channel>,
+        }
+        #[derive(Deserialize)]
+        struct Channel {
+            id: String,
+            snippet: Snippet,
+        }
+        #[derive(Deserialize)]
+        struct Snippet {
+            title: String,
+        }
+        Box::pin(async move {
+            let request = Request::get(CHANNELS, self.channels_url.clone())
+                .query([("part", "id,snippet"), ("mine", "true")])
+                .bearer(access_token);
+            let channels: Channels = identify(http, CHANNELS, request).await?;
+            Ok(channels.items.into_iter().next().map(|channel| Account {
+                info: json!({"name": channel.snippet.title, "channel_id": channel.id}),
+                id: channel.id,
+                name: Some(channel.snippet.title),
+            }))
+        })
+    }
+
+    fn refresh<'a>(&'a self, http: &'a Client, token: &'a Secret) -> Call<'a, Granted> {
         let request = Request::post(TOKEN, self.token_url.clone())
             .form([
                 ("grant_type", "refresh_token"),
-                ("refresh_token", refresh_token.expose()),
-                ("client_id", &self.client_id),
-                ("client_secret", self.client_secret.expose()),
+                ("refresh_token", token.expose()),
+                ("client_id", &self.client.id),
+                ("client_secret", self.client.secret.expose()),
             ])
             // Google does not rotate refresh tokens: asking twice gives two access tokens.
             .repeatable();
-        match http.send(request, classify).await?.into_body() {
-            Some(body) => body.json(),
-            None => {
-                Err(Failure::new(TOKEN, Class::Retry, Some(304), None, "not modified, though nobody asked"))
-            }
-        }
-    }
-}
-
-/// Describes an answer that did not come in time.
-pub(crate) fn late(limit: std::time::Duration) -> Failure {
-    Failure::new(TOKEN, Class::Retry, None, None, &format!("no answer within {} s", limit.as_secs()))
-}
-
-/// Reads the endpoint's errors: whose fault it is decides who has to act.
-fn classify(refused: &Refused<'_>) -> Verdict {
-    #[derive(Deserialize)]
-    struct OAuthError {
-        #[serde(rename = "error")]
-        code: String,
-        #[serde(rename = "error_description")]
-        description: Option<String>,
-        #[serde(rename = "error_subtype")]
-        subtype: Option<String>,
-    }
-    let Ok(error) = serde_json::from_slice::<OAuthError>(refused.body) else {
-        // What is no OAuth error came from something in between.
-        return Verdict { class: Class::Retry, code: None, message: None };
-    };
-    let class = match (error.code.as_str(), refused.status) {
-        ("invalid_grant", _) => Class::Reauthorise,
-        (_, 408 | 429 | 500..) => Class::Retry,
-        // The client's id, its secret or its rights are wrong: no connection is at fault.
-        _ => Class::RetryAt(refused.now + CONFIGURATION_PAUSE),
-    };
-    let description = error.description.into_iter().chain(error.subtype);
-    let message = description.reduce(|all, more| format!("{all} ({more})"));
-    Verdict { class, code: Some(error.code), message }
-}
-
-#[cfg(test)]
-mod tests {
-    use greenroom_http::HeaderMap;
-    use greenroom_model::Clock;
-
-    use super::*;
-
-    fn verdict(status: u16, body: &str) -> Verdict {
-        let now = Clock::system().now();
-        classify(&Refused { status, headers: &HeaderMap::new(), body: body.as_bytes(), now })
+        Box::pin(grant(http, TOKEN, request, classify))
     }
 
-    #[test]
-    fn whose_fault_it_is_decides() {
-        let gone = r#"{"error":"invalid_grant","error_description":"Token has been expired or revoked."}"#;
-        assert_eq!(verdict(400, gone).class, Class::Reauthorise);
-        let session =
-            r#"{"error":"invalid_grant","error_description":"reauth","error_subtype":"invalid_rapt"}"#;
-        assert_eq!(verdict(400, session).message.as_deref(), Some("reauth (invalid_rapt)"));
-        for ours in ["invalid_client", "unauthorized_client", "org_internal", "unsupported_grant_type"] {
-            let verdict = verdict(401, &format!(r#"{{"error":"{ours}"}}"#));
-            assert!(matches!(verdict.class, Class::RetryAt(_)), "{ours}");
-            assert_eq!(verdict.code.as_deref(), Some(ours));
-        }
-        for (status, body) in
-            [(429, r#"{"error":"rate"}"#), (503, r#"{"error":"x"}"#), (403, "<html>"), (500, "")]
-        {
-            assert_eq!(verdict(status, body).class, Class::Retry, "{status} {body}");
-        }
+    fn revoke<'a>(&'a self, http: &'a Client, token: &'a Secret) -> Call<'a, ()> {
+        let request =
+            Request::post(REVOKE, self.revoke_url.clone()).form([("token", token.expose())]).repeatable();
+        Box::pin(take_back(http, request))
     }
 }

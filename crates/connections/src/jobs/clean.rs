@@ -1,5 +1,5 @@
-//! `connections.clean`: removes consents that came to nothing a day ago, and rotated tokens that nobody needed for a
-//! week.
+//! `connections.clean`: removes consents that came to nothing a day ago, and tokens that nobody needed for a week:
+//! rotated ones that came late, and those that no provider has taken back.
 //!
 //! It looks at the state, so it may run at any time, twice, or late.
 
@@ -7,7 +7,7 @@ use greenroom_queue::{Context, Done, Job, Policy, Stop};
 use serde::{Deserialize, Serialize};
 
 use super::Connections;
-use crate::store::{orphans, states};
+use crate::store::{orphans, revocations, states};
 
 const BATCH: i64 = 1_000;
 
@@ -22,6 +22,8 @@ pub(crate) struct Cleaned {
     pub states: u64,
     /// Tokens that had come late.
     pub orphans: u64,
+    /// Tokens that no provider has taken back.
+    pub revocations: u64,
 }
 
 impl Job for Clean {
@@ -41,9 +43,11 @@ impl Job for Clean {
             ctx.check()?;
             let states = states::remove_expired(&mut conn, BATCH).await?;
             let orphans = orphans::remove_old(&mut conn, BATCH).await?;
+            let revocations = revocations::remove_old(&mut conn, BATCH).await?;
             cleaned.states += states;
             cleaned.orphans += orphans;
-            if states == 0 && orphans == 0 {
+            cleaned.revocations += revocations;
+            if states + orphans + revocations == 0 {
                 return Ok(cleaned.into());
             }
         }

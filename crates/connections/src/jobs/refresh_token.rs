@@ -1,44 +1,53 @@
 //! `connections.refresh_token`: fetches new tokens for one connection ahead of need, and logs the run.
 //!
 //! Run twice, the second finds the lease or a token that is fresh. Killed between the answer and the row, the lease
-//! runs out and the next one asks with the old refresh token, which Google still takes. Never run, whoever needs a
-//! token fetches it.
+//! runs out and the next one asks with the old refresh token, which all but those who rotate still take. Never run,
+//! whoever needs a token fetches it.
 
 use std::time::Duration;
 
 use greenroom_credits::{ActionType, Cost, Details, Free, Key, Resource, record_free};
-use greenroom_model::ConnectionId;
+use greenroom_model::{ConnectionId, Platform};
 use greenroom_queue::{Backoff, Class, Context, Done, Job, JobError as _, Policy, Pool, Stop};
 use greenroom_sync::{Counts, Run, Subject, runs};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::Connections;
+use crate::client::{google, instagram, twitter};
 use crate::error::RefreshError;
-use crate::store::youtube::{self, Connection};
+use crate::listing::{self, Summary};
+use crate::which::{Kind, Which};
 
-/// What Google's token endpoint is asked at most, by jobs, in a minute. Operators set what theirs allows.
-pub(crate) const POOL: Pool = Pool::named("oauth.google").budget(600, "* * * * *", "UTC");
+/// What a provider's token endpoint is asked at most, by jobs, in a minute. Operators set what theirs allows.
+pub(crate) const GOOGLE: Pool = Pool::named(google::POOL).budget(600, "* * * * *", "UTC");
+pub(crate) const INSTAGRAM: Pool = Pool::named(instagram::POOL).budget(600, "* * * * *", "UTC");
+pub(crate) const TWITTER: Pool = Pool::named(twitter::POOL).budget(300, "* * * * *", "UTC");
+/// The pools beside Google's.
+pub(crate) const POOLS: &[&str] = &[instagram::POOL, twitter::POOL];
 
-/// Which table a connection is in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ConnectionKind {
-    /// A row of `youtube_connections`.
-    #[default]
-    Youtube,
+/// Returns the pool of a platform's provider.
+pub(crate) fn pool_of(platform: Option<Platform>) -> &'static str {
+    match platform {
+        Some(Platform::Instagram) => instagram::POOL,
+        Some(Platform::Twitter) => twitter::POOL,
+        _ => google::POOL,
+    }
 }
 
 /// Fetches new tokens for one connection.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RefreshToken {
-    pub connection_kind: ConnectionKind,
+    pub connection_kind: Kind,
     pub connection_id: ConnectionId,
+    /// Whose pool it draws on; it follows from the connection, and is no part of what a client has to write.
+    #[serde(skip)]
+    pub platform: Option<Platform>,
 }
 
 impl RefreshToken {
-    pub(crate) fn of(connection_id: ConnectionId) -> Self {
-        Self { connection_kind: ConnectionKind::Youtube, connection_id }
+    pub(crate) fn of(which: Which, platform: Platform) -> Self {
+        Self { connection_kind: which.kind, connection_id: which.id, platform: Some(platform) }
     }
 }
 
@@ -52,7 +61,8 @@ pub(crate) struct TokenRefreshed {
 impl Job for RefreshToken {
     const KIND: &'static str = "connections.refresh_token";
     const POLICY: Policy = Policy::on("tokens")
-        .pool(POOL.name)
+        .pool(google::POOL)
+        .pools(POOLS)
         .max_attempts(8)
         .timeout(Duration::from_mins(3))
         .backoff(Backoff::new(Duration::from_mins(1), Duration::from_hours(1)));
@@ -63,12 +73,21 @@ impl Job for RefreshToken {
         Some(self.connection_id.to_string())
     }
 
+    fn pool(&self) -> &'static str {
+        pool_of(self.platform)
+    }
+
     async fn run(self, connections: &Connections, ctx: &Context) -> Result<Done<TokenRefreshed>, Stop> {
         let mut conn = connections.pool.acquire().await?;
-        let Some(connection) = youtube::find(&mut conn, self.connection_id).await? else {
+        let Some(connection) = listing::find(&mut conn, self.connection_id).await? else {
             return Err(Stop::cancel("there is no such connection any more"));
         };
-        let run = runs::open(&mut conn, ctx.id(), Self::KIND, Subject::Youtube(connection.id)).await;
+        let subject = match self.connection_kind {
+            Kind::Youtube => Subject::Youtube(connection.id),
+            Kind::Instagram => Subject::Instagram(connection.id),
+            Kind::Platform => Subject::Many,
+        };
+        let run = runs::open(&mut conn, ctx.id(), Self::KIND, subject).await;
         let run = run.map_err(RefreshError::from)?;
         drop(conn);
         ctx.spend(1).await?;
@@ -92,10 +111,10 @@ impl Job for RefreshToken {
 async fn refresh(
     connections: &Connections,
     ctx: &Context,
-    connection: &Connection,
+    connection: &Summary,
     run: &Run,
 ) -> Result<Done<TokenRefreshed>, RefreshError> {
-    let token = connections.tokens.refresh(connection.id).await?;
+    let token = connections.tokens.refresh(connection.which()).await?;
     let mut tx = connections.pool.begin().await?;
     ctx.fence(&mut tx).await?;
     runs::succeed(&mut tx, run.id, Counts::default()).await?;
@@ -108,7 +127,7 @@ async fn refresh(
 async fn close(
     connections: &Connections,
     ctx: &Context,
-    connection: &Connection,
+    connection: &Summary,
     run: &Run,
     error: &str,
 ) -> Result<(), RefreshError> {
@@ -124,16 +143,19 @@ async fn close(
 /// Leaves the event that every run of a user's account leaves.
 async fn record(
     conn: &mut PgConnection,
-    connection: &Connection,
+    connection: &Summary,
     run: &Run,
     why: Free,
 ) -> Result<(), RefreshError> {
+    // One for a location is nobody's in person.
+    let Some(user) = connection.user_id else { return Ok(()) };
+    let table = connection.which().kind.table();
     let details = Details {
-        description: "Refresh of a YouTube connection's token".to_owned(),
-        resource: Some(Resource { kind: "youtube_connections".to_owned(), id: connection.id.to_string() }),
+        description: format!("Refresh of the token of a connection to {}", connection.platform),
+        resource: Some(Resource { kind: table.to_owned(), id: connection.id.to_string() }),
         ..Details::default()
     };
     let (key, free, action) = (Key::of_run(run.id), Cost::default(), ActionType::ExternalApiCall);
-    record_free(conn, connection.user_id, &key, action, &free, why, &details).await?;
+    record_free(conn, user, &key, action, &free, why, &details).await?;
     Ok(())
 }

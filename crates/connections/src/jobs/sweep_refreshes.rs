@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::Connections;
 use super::refresh_token::RefreshToken;
 use crate::error::RefreshError;
-use crate::store::youtube::leases;
+use crate::store::tokens;
+use crate::which::{Kind, Which};
 
 const PAGE: i64 = 500;
 
@@ -42,23 +43,42 @@ impl Job for SweepRefreshes {
 
     async fn run(self, connections: &Connections, ctx: &Context) -> Result<Done<RefreshesEnqueued>, Stop> {
         let mut report = RefreshesEnqueued { due: 0, enqueued: 0, closed: close_runs(connections).await? };
-        let mut after = None;
-        loop {
-            ctx.check()?;
-            let mut tx = connections.pool.begin().await?;
-            let due = leases::due(&mut tx, after, PAGE).await?;
-            let Some(last) = due.last() else { return Ok(report.into()) };
-            after = Some(last.id);
-            let jobs = due
-                .iter()
-                .map(|due| Ok(NewJob::of(&RefreshToken::of(due.id))?.for_user(due.user_id)))
-                .collect::<Result<Vec<_>, RefreshError>>()?;
-            let answers = enqueue(&mut tx, &jobs).await?;
-            tx.commit().await?;
-            ctx.queue().wake(&answers);
-            report.due += due.len() as u64;
-            report.enqueued += answers.iter().filter(|answer| answer.created()).count() as u64;
+        for kind in Kind::ALL {
+            sweep(connections, ctx, kind, &mut report).await?;
         }
+        Ok(report.into())
+    }
+}
+
+/// Goes through one table, a page at a time.
+async fn sweep(
+    connections: &Connections,
+    ctx: &Context,
+    kind: Kind,
+    report: &mut RefreshesEnqueued,
+) -> Result<(), Stop> {
+    let mut after = None;
+    loop {
+        ctx.check()?;
+        let mut tx = connections.pool.begin().await?;
+        let due = tokens::due(&mut tx, kind, after, PAGE).await?;
+        let Some(last) = due.last() else { return Ok(()) };
+        after = Some(last.id);
+        let jobs = due
+            .iter()
+            .map(|due| {
+                let job = NewJob::of(&RefreshToken::of(Which { kind, id: due.id }, due.platform))?;
+                Ok(match due.user_id {
+                    Some(user) => job.for_user(user),
+                    None => job,
+                })
+            })
+            .collect::<Result<Vec<_>, RefreshError>>()?;
+        let answers = enqueue(&mut tx, &jobs).await?;
+        tx.commit().await?;
+        ctx.queue().wake(&answers);
+        report.due += due.len() as u64;
+        report.enqueued += answers.iter().filter(|answer| answer.created()).count() as u64;
     }
 }
 

@@ -33,6 +33,7 @@ impl World {
                 allow_plaintext: true,
                 bind: Bind::Off,
                 reencrypt_pause_ms: 0,
+                purge_after_days: 7,
             },
         })
     }

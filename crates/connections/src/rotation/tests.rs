@@ -2,10 +2,12 @@
 
 use greenroom_model::{ConnectionId, UserId};
 use greenroom_testkit::Database;
-use greenroom_vault::{Bind, generate_key};
+use greenroom_vault::{Bind, Secret, generate_key};
 
 use super::*;
+use crate::store::tokens::read;
 use crate::store::youtube::{self, NewConnection};
+use crate::which::Which;
 
 fn vault(keys: &[&Secret]) -> Vault {
     let keys: Vec<&str> = keys.iter().map(|key| key.expose()).collect();
@@ -63,7 +65,7 @@ async fn everything_comes_under_the_first_key_and_nothing_is_lost() {
     assert_eq!((of(&done, ACCESS).resealed, of(&done, REFRESH).resealed), (1_200, 1_200));
     let again = walk(&db, &both, true).await;
     assert_eq!((again.under_other_keys(both.key_id()), of(&again, REFRESH).outdated), (0, 0));
-    let row = youtube::tokens(&mut db.pool().acquire().await.unwrap(), ids[7]).await.unwrap().unwrap();
+    let row = read(&mut db.pool().acquire().await.unwrap(), Which::youtube(ids[7])).await.unwrap().unwrap();
     assert_eq!(vault(&[&new]).open(row.refresh_token.unwrap().expose()).unwrap().expose(), "1//7");
 }
 
@@ -85,9 +87,9 @@ async fn what_does_not_open_stays_and_what_is_plain_is_sealed() {
     let refresh = of(&report, REFRESH);
     assert_eq!((refresh.undecryptable, refresh.plaintext, refresh.resealed), (1, 1, 1));
     let mut conn = db.pool().acquire().await.unwrap();
-    let kept = youtube::tokens(&mut conn, ids[0]).await.unwrap().unwrap();
+    let kept = read(&mut conn, Which::youtube(ids[0])).await.unwrap().unwrap();
     assert_eq!(kept.refresh_token.unwrap().expose(), strange);
-    let sealed = youtube::tokens(&mut conn, ids[1]).await.unwrap().unwrap();
+    let sealed = read(&mut conn, Which::youtube(ids[1])).await.unwrap().unwrap();
     assert_eq!(vault(&[&key]).open(sealed.refresh_token.unwrap().expose()).unwrap().expose(), "1//plain");
 }
 
@@ -166,7 +168,7 @@ async fn rotate_under_load(rounds: usize) {
                     .execute(&mut *conn)
                     .await
                     .unwrap();
-                let row = youtube::tokens(&mut conn, *id).await.unwrap().unwrap();
+                let row = read(&mut conn, Which::youtube(*id)).await.unwrap().unwrap();
                 let opened = reader.open(row.refresh_token.unwrap().expose()).unwrap();
                 assert_eq!(opened.expose(), format!("1//{n}"));
                 reads += 1;

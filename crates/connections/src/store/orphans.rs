@@ -3,18 +3,16 @@
 //! A provider that rotates has already forgotten the old token when such a one comes back. It may be the only one
 //! that still serves, so it is kept for a week and tried before anybody is asked to connect again.
 
-use greenroom_model::ConnectionId;
 use sqlx::PgConnection;
 
+use crate::which::Which;
+
 /// Keeps a sealed token.
-pub(crate) async fn keep(
-    conn: &mut PgConnection,
-    connection: ConnectionId,
-    sealed: &str,
-) -> sqlx::Result<()> {
+pub(crate) async fn keep(conn: &mut PgConnection, which: Which, sealed: &str) -> sqlx::Result<()> {
     sqlx::query!(
-        "insert into greenroom.token_orphans (connection_kind, connection_id, refresh_token) values ('youtube', $1, $2)",
-        connection.0,
+        "insert into greenroom.token_orphans (connection_kind, connection_id, refresh_token) values ($1, $2, $3)",
+        which.kind.as_str(),
+        which.id.0,
         sealed,
     )
     .execute(conn)
@@ -23,14 +21,15 @@ pub(crate) async fn keep(
 }
 
 /// Takes the newest one that came after the stored tokens did: each is tried once.
-pub(crate) async fn take(conn: &mut PgConnection, connection: ConnectionId) -> sqlx::Result<Option<String>> {
+pub(crate) async fn take(conn: &mut PgConnection, which: Which) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar!(
         "delete from greenroom.token_orphans
           where id = (select o.id from greenroom.token_orphans o
-                       where o.connection_kind = 'youtube' and o.connection_id = $1
+                       where o.connection_kind = $1 and o.connection_id = $2
                        order by o.created_at desc limit 1)
          returning refresh_token",
-        connection.0,
+        which.kind.as_str(),
+        which.id.0,
     )
     .fetch_optional(conn)
     .await

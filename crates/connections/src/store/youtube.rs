@@ -1,13 +1,12 @@
 //! `youtube_connections`: connected channels, and their sealed tokens.
 
-pub(crate) mod leases;
-
 use chrono::{DateTime, Utc};
 use greenroom_model::{ConnectionId, UserId};
-use greenroom_vault::{Place, Secret, Vault};
+use greenroom_vault::{Secret, Vault};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::error::ConnectError;
+use crate::which::{Column, Which};
 
 /// How a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
@@ -79,9 +78,10 @@ pub async fn connect(
     .fetch_optional(&mut *tx)
     .await?;
     let id = known.unwrap_or_else(ConnectionId::new);
-    let access_token = vault.seal_for(&Column::Access.of(id), &new.access_token);
+    let which = Which::youtube(id);
+    let access_token = vault.seal_for(&which.place(Column::Access), &new.access_token);
     let refresh_token =
-        new.refresh_token.as_ref().map(|token| vault.seal_for(&Column::Refresh.of(id), token));
+        new.refresh_token.as_ref().map(|token| vault.seal_for(&which.place(Column::Refresh), token));
     let healed = sqlx::query_scalar!(
         r#"update youtube_connections
               set channel_name = coalesce($2, channel_name), access_token = $3,
@@ -89,7 +89,8 @@ pub async fn connect(
                   connection_status = 'active', connection_error = null,
                   token_version = token_version + 1, last_token_refresh_at = greenroom.now(),
                   next_token_refresh_at = null, refresh_failures = 0, refresh_failed_at = null,
-                  refresh_error_kind = null, updated_at = greenroom.now()
+                  refresh_error_kind = null, refresh_lease_owner = null, refresh_lease_until = null,
+                  disconnected_at = null, updated_at = greenroom.now()
             where id = $1
               -- A disconnected row has no refresh token left to fall back on.
               and coalesce($4, refresh_token) is not null
@@ -127,7 +128,7 @@ pub async fn connect(
     Ok(id)
 }
 
-fn taken(error: sqlx::Error) -> ConnectError {
+pub(super) fn taken(error: sqlx::Error) -> ConnectError {
     match &error {
         sqlx::Error::Database(refused) if refused.is_unique_violation() => ConnectError::AlreadyConnected,
         _ => ConnectError::Database(error),
@@ -192,105 +193,19 @@ pub async fn due_for_sync(
     .await
 }
 
-/// The tokens of a row as they are stored; plain ones may be among them.
-pub(crate) struct Stored {
-    pub(crate) status: Status,
-    pub(crate) error: Option<String>,
-    pub(crate) access_token: Option<Secret>,
-    pub(crate) refresh_token: Option<Secret>,
-    pub(crate) expires_at: Option<DateTime<Utc>>,
-    pub(crate) refreshed_at: Option<DateTime<Utc>>,
-    pub(crate) version: i64,
-}
-
-pub(crate) async fn tokens(conn: &mut PgConnection, id: ConnectionId) -> sqlx::Result<Option<Stored>> {
-    let row = sqlx::query!(
-        r#"select connection_status as "status: Status", connection_error, access_token, refresh_token,
-                  token_expires_at, last_token_refresh_at, token_version
-             from youtube_connections where id = $1"#,
-        id.0,
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.map(|row| Stored {
-        status: row.status,
-        error: row.connection_error,
-        access_token: row.access_token.map(Secret::from),
-        refresh_token: row.refresh_token.map(Secret::from),
-        expires_at: row.token_expires_at,
-        refreshed_at: row.last_token_refresh_at,
-        version: row.token_version,
-    }))
-}
-
-/// A token's column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Column {
-    Access,
-    Refresh,
-}
-
-impl Column {
-    /// Returns where a connection's token belongs.
-    pub(crate) fn of(self, id: ConnectionId) -> Place {
-        let column = match self {
-            Self::Access => "access_token",
-            Self::Refresh => "refresh_token",
-        };
-        Place::new("youtube_connections", id, column)
-    }
-}
-
-/// Replaces a plain token by its sealed form, unless somebody replaced it first.
-pub(crate) async fn seal(
-    conn: &mut PgConnection,
-    id: ConnectionId,
-    column: Column,
-    plain: &Secret,
-    sealed: &str,
-) -> sqlx::Result<()> {
-    let (access, refresh) = (column == Column::Access, column == Column::Refresh);
-    sqlx::query!(
-        "update youtube_connections
-            set access_token = case when $2 then $5 else access_token end,
-                refresh_token = case when $3 then $5 else refresh_token end,
-                updated_at = greenroom.now()
-          where id = $1 and (not $2 or access_token = $4) and (not $3 or refresh_token = $4)",
-        id.0,
-        access,
-        refresh,
-        plain.expose(),
-        sealed,
+/// Removes one connection that ended so many days ago, with everything that hangs on it; false when there is none.
+pub(crate) async fn purge_one(conn: &mut PgConnection, days: i32) -> sqlx::Result<bool> {
+    let purged = sqlx::query!(
+        "delete from youtube_connections
+          where id = (select id from youtube_connections
+                       where disconnected_at < greenroom.now() - make_interval(days => $1)
+                         and connection_status = 'disconnected'
+                       order by disconnected_at limit 1 for update skip locked)",
+        days,
     )
     .execute(conn)
     .await?;
-    Ok(())
-}
-
-/// Marks a connection whose tokens do not open; the tokens stay as they are.
-pub(crate) async fn mark_undecryptable(conn: &mut PgConnection, id: ConnectionId) -> sqlx::Result<bool> {
-    let marked = sqlx::query!(
-        "update youtube_connections
-            set connection_status = 'error', connection_error = 'token_undecryptable', updated_at = greenroom.now()
-          where id = $1 and connection_status = 'active'",
-        id.0,
-    )
-    .execute(conn)
-    .await?;
-    Ok(marked.rows_affected() == 1)
-}
-
-/// Takes that mark away, once the right key is there.
-pub(crate) async fn unmark_undecryptable(conn: &mut PgConnection, id: ConnectionId) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update youtube_connections
-            set connection_status = 'active', connection_error = null, updated_at = greenroom.now()
-          where id = $1 and connection_status = 'error' and connection_error = 'token_undecryptable'",
-        id.0,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+    Ok(purged.rows_affected() == 1)
 }
 
 #[cfg(test)]

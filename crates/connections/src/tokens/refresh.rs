@@ -14,18 +14,18 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use greenroom_http::{Class, Failure};
-use greenroom_model::ConnectionId;
 use greenroom_vault::Secret;
 use metrics::{counter, histogram};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{AccessToken, Inner, Opened, Outcome, margin};
-use crate::client::google::Granted;
+use super::{AccessToken, Inner, Opened, Outcome};
 use crate::error::TokenError;
+use crate::provider::{self, Granted, Provider, RenewedBy};
+use crate::settings::Settings;
 use crate::store::orphans;
-use crate::store::youtube::Column;
-use crate::store::youtube::leases::{self, Fault, Leased, Recent, Refreshed};
+use crate::store::tokens::{self, Fault, Leased, Recent, Refreshed};
+use crate::which::{Column, Which};
 
 /// How long one call may take, its tries together.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
@@ -52,50 +52,64 @@ enum Turn {
 
 impl Inner {
     /// Returns a token newer than the version seen: another's, or one it fetches.
-    pub(super) async fn renew(&self, id: ConnectionId, seen: i64) -> Outcome {
+    pub(super) async fn renew(&self, which: Which, seen: i64) -> Outcome {
         let owner = Uuid::now_v7();
-        let leased = match self.turn(id, owner, seen).await? {
+        let leased = match self.turn(which, owner, seen).await? {
             Turn::Theirs(token) => return Ok(token),
             Turn::Ours(leased) => leased,
         };
         let (suspected_at, failures, now) = (leased.suspected_at, leased.failures, leased.now);
-        let row = match self.opened(id, leased.stored).await {
+        let row = match self.opened(which, leased.stored).await {
             Ok(row) => row,
             Err(error) => {
-                self.release(id, owner).await;
+                self.release(which, owner).await;
                 return Err(error);
             }
         };
         if row.version > seen
-            && let Some(access) = row.access
+            && let Some(access) = &row.access
         {
-            self.release(id, owner).await;
-            return Ok(access);
+            self.release(which, owner).await;
+            return Ok(access.clone());
         }
         if let Some(at) = suspected_at.map(|at| at + CONFIRM_AFTER).filter(|at| *at > now) {
-            self.release(id, owner).await;
+            self.release(which, owner).await;
             return Err(TokenError::Suspected(at));
         }
-        let Some(refresh) = &row.refresh else {
-            self.release(id, owner).await;
+        let provider = match self.provider(row.platform) {
+            Ok(provider) => provider,
+            Err(error) => {
+                self.release(which, owner).await;
+                return Err(error);
+            }
+        };
+        let renewing = match provider.renewed_by() {
+            RenewedBy::RefreshToken => row.refresh.as_ref(),
+            RenewedBy::AccessToken if row.expires_at.is_some_and(|end| end <= now) => {
+                return self.give_up(which, owner, &row, "its token has ended".to_owned()).await;
+            }
+            RenewedBy::AccessToken => row.access.as_ref().map(|access| &access.secret),
+        };
+        let Some(renewing) = renewing else {
+            self.release(which, owner).await;
             return Err(TokenError::Reauthorise("there is no refresh token".to_owned()));
         };
-        match self.ask(refresh).await {
-            Ok(granted) => self.keep(id, owner, &row, granted).await,
-            Err(failure) => self.refused(id, owner, &row, failure, suspected_at.is_some(), failures).await,
+        match self.ask(provider, renewing).await {
+            Ok(granted) => self.keep(which, owner, &row, granted).await,
+            Err(failure) => self.refused(which, owner, &row, failure, suspected_at.is_some(), failures).await,
         }
     }
 
     /// Waits for the lease, or for the token of whoever has it.
-    async fn turn(&self, id: ConnectionId, owner: Uuid, seen: i64) -> Result<Turn, TokenError> {
+    async fn turn(&self, which: Which, owner: Uuid, seen: i64) -> Result<Turn, TokenError> {
         let until = Instant::now() + WAIT;
         loop {
-            let leased = leases::acquire(&mut *self.pool.acquire().await?, id, owner).await?;
+            let leased = tokens::acquire(&mut *self.pool.acquire().await?, which, owner).await?;
             if let Some(leased) = leased {
                 return Ok(Turn::Ours(leased));
             }
-            counter!("greenroom_token_lease_waits_total", "platform" => "youtube").increment(1);
-            if let Some(token) = self.newer(id, seen).await? {
+            counter!("greenroom_token_lease_waits_total", "platform" => which.kind.as_str()).increment(1);
+            if let Some(token) = self.newer(which, seen).await? {
                 return Ok(Turn::Theirs(token));
             }
             if Instant::now() >= until {
@@ -106,57 +120,51 @@ impl Inner {
     }
 
     /// Asks the provider, holding no database connection.
-    async fn ask(&self, refresh: &Secret) -> Result<Granted, Failure> {
-        let begun = Instant::now();
-        let asked = tokio::time::timeout(CALL_LIMIT, self.google.refresh(&self.http, refresh)).await;
-        let granted = asked.unwrap_or_else(|_| Err(crate::client::google::late(CALL_LIMIT)));
-        histogram!("greenroom_token_refresh_seconds", "platform" => "youtube")
+    async fn ask(&self, provider: &dyn Provider, token: &Secret) -> Result<Granted, Failure> {
+        let (begun, platform) = (Instant::now(), provider.platform().as_str());
+        let asked = tokio::time::timeout(CALL_LIMIT, provider.refresh(&self.http, token)).await;
+        let granted = asked.unwrap_or_else(|_| Err(provider::late(CALL_LIMIT)));
+        histogram!("greenroom_token_refresh_seconds", "platform" => platform)
             .record(begun.elapsed().as_secs_f64());
         let outcome = granted.as_ref().map_or_else(outcome_name, |_| "ok");
-        counter!("greenroom_token_refresh_total", "platform" => "youtube", "outcome" => outcome).increment(1);
+        counter!("greenroom_token_refresh_total", "platform" => platform, "outcome" => outcome).increment(1);
         granted
     }
 
     /// Stores what was granted, however often that takes.
-    async fn keep(&self, id: ConnectionId, owner: Uuid, row: &Opened, granted: Granted) -> Outcome {
+    async fn keep(&self, which: Which, owner: Uuid, row: &Opened, granted: Granted) -> Outcome {
         let now = self.clock.now();
         let lifetime = granted.expires_in.map(|secs| TimeDelta::seconds(i64::from(secs)));
         let new = Refreshed {
-            access_token: self.vault.seal_for(&Column::Access.of(id), &granted.access_token),
+            access_token: self.vault.seal_for(&which.place(Column::Access), &granted.access_token),
             refresh_token: granted
                 .refresh_token
                 .as_ref()
-                .map(|token| self.vault.seal_for(&Column::Refresh.of(id), token)),
+                .map(|token| self.vault.seal_for(&which.place(Column::Refresh), token)),
             expires_at: lifetime.map(|lifetime| now + lifetime),
-            next_refresh_at: lifetime.map(|lifetime| self.next_refresh(now, lifetime)),
+            next_refresh_at: next_refresh(self.provider(row.platform)?, &self.settings, now, lifetime),
         };
-        if self.store(id, owner, row.version, &new).await? {
+        if self.store(which, owner, row.version, &new).await? {
             return Ok(AccessToken { secret: granted.access_token, version: row.version + 1 });
         }
-        counter!("greenroom_token_race_recoveries_total", "platform" => "youtube").increment(1);
+        counter!("greenroom_token_race_recoveries_total", "platform" => row.platform.as_str()).increment(1);
         // Somebody else wrote first. Their tokens serve, but what was rotated to us may outlive them.
         if let Some(sealed) = &new.refresh_token
-            && self.read(id).await.is_ok()
+            && self.read(which).await.is_ok()
         {
-            tracing::warn!(connection.id = %id, "a rotated token of connection {id} came late and is kept aside");
-            self.keep_aside(id, sealed).await?;
+            tracing::warn!(connection.id = %which.id, "a rotated token of connection {which} came late and is kept aside");
+            self.keep_aside(which, sealed).await?;
         }
         // A deleted or disconnected row stays so.
-        self.newer(id, row.version).await?.ok_or(TokenError::NotFound)
+        self.newer(which, row.version).await?.ok_or(TokenError::NotFound)
     }
 
     /// Stores new tokens, again and again while the database is away: losing them may lose the account.
-    async fn store(
-        &self,
-        id: ConnectionId,
-        owner: Uuid,
-        seen: i64,
-        new: &Refreshed,
-    ) -> Result<bool, TokenError> {
+    async fn store(&self, which: Which, owner: Uuid, seen: i64, new: &Refreshed) -> Result<bool, TokenError> {
         let mut tries = 0;
         loop {
             let stored =
-                async { leases::store(&mut *self.pool.acquire().await?, id, owner, seen, new).await };
+                async { tokens::store(&mut *self.pool.acquire().await?, which, owner, seen, new).await };
             match stored.await {
                 Ok(stored) => return Ok(stored),
                 Err(error) => pause_after(error, &mut tries).await?,
@@ -164,10 +172,10 @@ impl Inner {
         }
     }
 
-    async fn keep_aside(&self, id: ConnectionId, sealed: &str) -> Result<(), TokenError> {
+    async fn keep_aside(&self, which: Which, sealed: &str) -> Result<(), TokenError> {
         let mut tries = 0;
         loop {
-            let kept = async { orphans::keep(&mut *self.pool.acquire().await?, id, sealed).await };
+            let kept = async { orphans::keep(&mut *self.pool.acquire().await?, which, sealed).await };
             match kept.await {
                 Ok(()) => return Ok(()),
                 Err(error) => pause_after(error, &mut tries).await?,
@@ -178,7 +186,7 @@ impl Inner {
     /// Decides whose fault a failure is.
     async fn refused(
         &self,
-        id: ConnectionId,
+        which: Which,
         owner: Uuid,
         row: &Opened,
         failure: Failure,
@@ -186,14 +194,14 @@ impl Inner {
         failures: i32,
     ) -> Outcome {
         match failure.class() {
-            Class::Reauthorise => self.refused_for_good(id, owner, row, failure, suspected).await,
+            Class::Reauthorise => self.refused_for_good(which, owner, row, failure, suspected).await,
             // Our client is refused, and no connection is at fault.
             Class::RetryAt(_) | Class::Reject => {
-                self.fail(id, owner, Fault::Configuration, CONFIGURATION_PAUSE).await?;
+                self.fail(which, owner, Fault::Configuration, CONFIGURATION_PAUSE).await?;
                 Err(TokenError::Provider(failure))
             }
             Class::Retry => {
-                self.fail(id, owner, Fault::Transient, backoff(failures)).await?;
+                self.fail(which, owner, Fault::Transient, backoff(failures)).await?;
                 Err(TokenError::Provider(failure))
             }
         }
@@ -201,51 +209,60 @@ impl Inner {
 
     async fn refused_for_good(
         &self,
-        id: ConnectionId,
+        which: Which,
         owner: Uuid,
         row: &Opened,
         failure: Failure,
         suspected: bool,
     ) -> Outcome {
         // If the row has changed meanwhile, the refresh token was replaced and not revoked.
-        if let Some(token) = self.newer(id, row.version).await? {
-            counter!("greenroom_token_race_recoveries_total", "platform" => "youtube").increment(1);
-            self.release(id, owner).await;
+        if let Some(token) = self.newer(which, row.version).await? {
+            counter!("greenroom_token_race_recoveries_total", "platform" => row.platform.as_str())
+                .increment(1);
+            self.release(which, owner).await;
             return Ok(token);
         }
-        if let Some(granted) = self.ask_with_an_orphan(id).await? {
-            return self.keep(id, owner, row, granted).await;
+        if let Some(granted) = self.ask_with_an_orphan(which, row).await? {
+            return self.keep(which, owner, row, granted).await;
         }
         if !suspected {
             let again = CONFIRM_AFTER + TimeDelta::seconds(rand::random_range(0..=30));
-            self.fail(id, owner, Fault::Suspected, again).await?;
+            self.fail(which, owner, Fault::Suspected, again).await?;
             return Err(TokenError::Suspected(self.clock.now() + again));
         }
-        if is_storm(&leases::recent(&mut *self.pool.acquire().await?).await?) {
+        let recent = tokens::recent(&mut *self.pool.acquire().await?, which.kind, row.platform).await?;
+        if is_storm(&recent) {
             tracing::error!(
                 "many refresh tokens are refused at once: is the OAuth client still the one they were given to?"
             );
-            self.fail(id, owner, Fault::Suspected, CONFIGURATION_PAUSE).await?;
+            self.fail(which, owner, Fault::Suspected, CONFIGURATION_PAUSE).await?;
             return Err(TokenError::Storm(self.clock.now() + CONFIGURATION_PAUSE));
         }
-        if leases::needs_owner(&mut *self.pool.acquire().await?, id, owner, row.version).await? {
-            counter!("greenroom_token_reauth_required_total", "platform" => "youtube").increment(1);
-            tracing::warn!(connection.id = %id, "connection {id} needs its owner: {failure}");
+        self.give_up(which, owner, row, failure.to_string()).await
+    }
+
+    /// Marks a connection that only its owner can bring back.
+    async fn give_up(&self, which: Which, owner: Uuid, row: &Opened, why: String) -> Outcome {
+        if tokens::needs_owner(&mut *self.pool.acquire().await?, which, owner, row.version).await? {
+            counter!("greenroom_token_reauth_required_total", "platform" => row.platform.as_str())
+                .increment(1);
+            tracing::warn!(connection.id = %which.id, "connection {which} needs its owner: {why}");
         }
-        Err(TokenError::Reauthorise(failure.to_string()))
+        Err(TokenError::Reauthorise(why))
     }
 
     /// Tries rotated tokens that came late, the newest first.
-    async fn ask_with_an_orphan(&self, id: ConnectionId) -> Result<Option<Granted>, TokenError> {
+    async fn ask_with_an_orphan(&self, which: Which, row: &Opened) -> Result<Option<Granted>, TokenError> {
+        let provider = self.provider(row.platform)?;
         loop {
-            let Some(orphan) = orphans::take(&mut *self.pool.acquire().await?, id).await? else {
+            let Some(orphan) = orphans::take(&mut *self.pool.acquire().await?, which).await? else {
                 return Ok(None);
             };
             // One that no longer opens, or is refused, was of no use.
-            let Ok(token) = self.vault.open_for(&Column::Refresh.of(id), &orphan) else {
+            let Ok(token) = self.vault.open_for(&which.place(Column::Refresh), &orphan) else {
                 continue;
             };
-            if let Ok(mut granted) = self.ask(&token).await {
+            if let Ok(mut granted) = self.ask(provider, &token).await {
                 // It takes the place of the one that was refused, also where it is not rotated again.
                 granted.refresh_token.get_or_insert(token);
                 return Ok(Some(granted));
@@ -255,25 +272,33 @@ impl Inner {
 
     async fn fail(
         &self,
-        id: ConnectionId,
+        which: Which,
         owner: Uuid,
         fault: Fault,
         again_in: TimeDelta,
     ) -> Result<(), TokenError> {
-        Ok(leases::fail(&mut *self.pool.acquire().await?, id, owner, fault, again_in).await?)
+        Ok(tokens::fail(&mut *self.pool.acquire().await?, which, owner, fault, again_in).await?)
     }
 
     /// Gives the lease back; where that fails it runs out.
-    async fn release(&self, id: ConnectionId, owner: Uuid) {
-        let released = async { leases::release(&mut *self.pool.acquire().await?, id, owner).await };
+    async fn release(&self, which: Which, owner: Uuid) {
+        let released = async { tokens::release(&mut *self.pool.acquire().await?, which, owner).await };
         if let Err(error) = released.await {
             tracing::debug!(%error, "a lease could not be given back and will run out");
         }
     }
+}
 
-    fn next_refresh(&self, now: DateTime<Utc>, lifetime: TimeDelta) -> DateTime<Utc> {
-        now + lifetime - margin(self.settings.refresh_margin_secs, Some(lifetime)) - jitter(lifetime)
-    }
+/// Returns when a token is refreshed ahead of need; nothing where its end is not known.
+pub(crate) fn next_refresh(
+    provider: &dyn Provider,
+    settings: &Settings,
+    now: DateTime<Utc>,
+    lifetime: Option<TimeDelta>,
+) -> Option<DateTime<Utc>> {
+    let lifetime = lifetime?;
+    let margin = TimeDelta::seconds(i64::from(settings.refresh_margin_secs));
+    Some(now + lifetime - provider.lead(margin, lifetime) - jitter(lifetime))
 }
 
 /// Waits before the next try to store, or gives up with the error.

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
-use greenroom_model::UserId;
+use greenroom_model::{ConnectionId, UserId};
 use greenroom_testkit::Database;
 use greenroom_vault::Bind;
 use serde_json::{Value, json};
@@ -16,7 +16,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::store::youtube::NewConnection;
+use crate::provider::OauthClient;
+use crate::store::youtube::{self, NewConnection};
 
 pub(crate) const KEY: &str = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=";
 const OTHER: &str = "9rtyBmpmfNeOSlqxPsnjWlVp6ndPXSNB6VOmEuhD5LI=";
@@ -132,12 +133,15 @@ impl World {
         Self { db, endpoint, url, tokens, id }
     }
 
-    pub(crate) async fn row(&self) -> youtube::Stored {
-        youtube::tokens(&mut self.db.pool().acquire().await.unwrap(), self.id).await.unwrap().unwrap()
+    pub(crate) async fn row(&self) -> tokens::Stored {
+        tokens::read(&mut self.db.pool().acquire().await.unwrap(), Which::youtube(self.id))
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     pub(crate) async fn fresh(&self) -> Result<(String, i64), TokenError> {
-        self.tokens.fresh(self.id).await.map(shown)
+        self.tokens.fresh(Which::youtube(self.id)).await.map(shown)
     }
 
     async fn set(&self, access: Option<&str>, refresh: Option<&str>) {
@@ -155,17 +159,23 @@ pub(crate) fn tokens(db: &Database, url: &str, keys: &str, allow_plaintext: bool
         "max_pause_secs": 1, "idle_connections": 4, "idle_timeout_secs": 30, "max_body_bytes": 10_000,
     }))
     .unwrap();
-    let google = Google {
-        token_url: url.parse().unwrap(),
-        client_id: "an-id".to_owned(),
-        client_secret: "a-secret".into(),
-    };
+    let mut config: toml::Table = include_str!("../../../../config/default.toml").parse().unwrap();
+    let mut oauth: crate::OauthSettings = config.remove("oauth").unwrap().try_into().unwrap();
+    oauth.google_token_url = url.parse().unwrap();
+    let client = OauthClient { id: "an-id".to_owned(), secret: "a-secret".into() };
+    let providers = Providers::of(&oauth, [("google", client)]);
     Tokens::new(
         db.pool().clone(),
         Vault::from_keys(keys).unwrap(),
         Client::new(&http, db.clock()).unwrap(),
-        google,
-        Settings { refresh_margin_secs: 600, allow_plaintext, bind: Bind::Off, reencrypt_pause_ms: 0 },
+        providers,
+        Settings {
+            refresh_margin_secs: 600,
+            allow_plaintext,
+            bind: Bind::Off,
+            reencrypt_pause_ms: 0,
+            purge_after_days: 7,
+        },
         db.clock(),
     )
 }
@@ -224,7 +234,7 @@ async fn all_who_wait_share_one_refresh_and_no_connection_waits_with_them() {
     let waiting: Vec<_> = (0..50)
         .map(|_| {
             let (tokens, id) = (world.tokens.clone(), world.id);
-            tokio::spawn(async move { tokens.fresh(id).await.map(shown) })
+            tokio::spawn(async move { tokens.fresh(Which::youtube(id)).await.map(shown) })
         })
         .collect();
     world.endpoint.called().await;
@@ -243,7 +253,7 @@ async fn an_answer_is_kept_though_nobody_waits_for_it_any_more() {
     world.endpoint.shut();
     world.endpoint.reply(200, granted("ya29.second"));
     let (tokens, id) = (world.tokens.clone(), world.id);
-    let waiter = tokio::spawn(async move { tokens.fresh(id).await.map(shown) });
+    let waiter = tokio::spawn(async move { tokens.fresh(Which::youtube(id)).await.map(shown) });
     world.endpoint.called().await;
     waiter.abort();
     world.endpoint.open();
@@ -261,10 +271,10 @@ async fn an_answer_is_kept_though_nobody_waits_for_it_any_more() {
 async fn a_refused_token_is_replaced_once() {
     let world = World::new(60).await;
     world.endpoint.reply(200, granted("ya29.second"));
-    let second = world.tokens.after_401(world.id, 0).await.map(shown).unwrap();
+    let second = world.tokens.after_401(Which::youtube(world.id), 0).await.map(shown).unwrap();
     assert_eq!(second, ("ya29.second".to_owned(), 1));
     // Somebody who was refused with the first one gets the second without asking Google.
-    assert_eq!(world.tokens.after_401(world.id, 0).await.map(shown).unwrap(), second);
+    assert_eq!(world.tokens.after_401(Which::youtube(world.id), 0).await.map(shown).unwrap(), second);
     assert_eq!(world.endpoint.calls(), 1);
 }
 
@@ -274,7 +284,7 @@ async fn a_late_answer_does_not_overwrite_a_newer_token() {
     world.endpoint.shut();
     world.endpoint.reply(200, granted("ya29.late"));
     let (tokens, id) = (world.tokens.clone(), world.id);
-    let late = tokio::spawn(async move { tokens.fresh(id).await.map(shown) });
+    let late = tokio::spawn(async move { tokens.fresh(Which::youtube(id)).await.map(shown) });
     world.endpoint.called().await;
     let newer = Vault::from_keys(KEY).unwrap().seal(&"ya29.newer".into());
     sqlx::query!("update youtube_connections set access_token = $1, token_version = 7", newer)
@@ -292,7 +302,7 @@ async fn a_refresh_does_not_bring_back_what_its_owner_has_ended() {
     world.endpoint.shut();
     world.endpoint.reply(200, granted("ya29.late"));
     let (tokens, id) = (world.tokens.clone(), world.id);
-    let late = tokio::spawn(async move { tokens.fresh(id).await.map(shown) });
+    let late = tokio::spawn(async move { tokens.fresh(Which::youtube(id)).await.map(shown) });
     world.endpoint.called().await;
     sqlx::query!(
         "update youtube_connections
@@ -313,7 +323,7 @@ async fn a_revoked_token_that_was_replaced_meanwhile_was_a_race() {
     world.endpoint.shut();
     world.endpoint.reply(400, invalid_grant());
     let (tokens, id) = (world.tokens.clone(), world.id);
-    let asked = tokio::spawn(async move { tokens.fresh(id).await.map(shown) });
+    let asked = tokio::spawn(async move { tokens.fresh(Which::youtube(id)).await.map(shown) });
     world.endpoint.called().await;
     let newer = Vault::from_keys(KEY).unwrap().seal(&"ya29.newer".into());
     sqlx::query!("update youtube_connections set access_token = $1, token_version = 1", newer)
@@ -350,7 +360,7 @@ async fn a_token_that_does_not_open_is_marked_and_never_touched() {
     let world = World::new(60).await;
     let before = world.row().await;
     let stranger = tokens(&world.db, &world.url, OTHER, true);
-    let error = stranger.fresh(world.id).await.map(shown).unwrap_err();
+    let error = stranger.fresh(Which::youtube(world.id)).await.map(shown).unwrap_err();
     assert_eq!((error.class(), error), (Class::Reject, TokenError::Undecryptable(OpenError::UnknownKey)));
     let row = world.row().await;
     assert_eq!((row.status, row.error.as_deref()), (Status::Error, Some("token_undecryptable")));
@@ -377,7 +387,7 @@ async fn a_plain_token_is_refused_where_none_is_allowed() {
     let world = World::new(60).await;
     world.set(Some("ya29.plain"), None).await;
     let strict = tokens(&world.db, &world.url, KEY, false);
-    assert_eq!(strict.fresh(world.id).await.map(shown).unwrap_err(), TokenError::Plaintext);
+    assert_eq!(strict.fresh(Which::youtube(world.id)).await.map(shown).unwrap_err(), TokenError::Plaintext);
     assert_eq!(world.row().await.access_token.unwrap().expose(), "ya29.plain");
 }
 
@@ -386,7 +396,10 @@ async fn without_any_token_the_owner_is_asked() {
     let world = World::new(60).await;
     world.set(None, None).await;
     assert_eq!(world.fresh().await.unwrap_err().class(), Class::Reauthorise);
-    assert_eq!(world.tokens.fresh(ConnectionId::new()).await.map(shown).unwrap_err(), TokenError::NotFound);
+    assert_eq!(
+        world.tokens.fresh(Which::youtube(ConnectionId::new())).await.map(shown).unwrap_err(),
+        TokenError::NotFound
+    );
 }
 
 #[test]
@@ -434,11 +447,11 @@ async fn nothing_leaks_into_errors_or_the_most_talkative_log() {
         // Beyond a suspicion.
         world.db.advance(Duration::from_mins(2)).await;
         world.endpoint.reply(status, answer);
-        let refused = world.tokens.after_401(world.id, world.row().await.version).await;
+        let refused = world.tokens.after_401(Which::youtube(world.id), world.row().await.version).await;
         shown.push(format!("{refused:?} {:?}", refused.as_ref().map_err(ToString::to_string)));
     }
     world.set(Some(&format!("gAAAAA{access}")), None).await;
-    shown.push(format!("{:?}", world.tokens.fresh(world.id).await));
+    shown.push(format!("{:?}", world.tokens.fresh(Which::youtube(world.id)).await));
 
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains("google token answered 401") && log.contains("does not open"), "the log is on");

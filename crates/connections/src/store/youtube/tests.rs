@@ -5,6 +5,7 @@ use greenroom_testkit::Database;
 use sqlx::PgPool;
 
 use super::*;
+use crate::store::tokens::{Stored, read};
 
 const KEY: &str = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=";
 
@@ -46,7 +47,7 @@ async fn disconnect(pool: &PgPool, id: ConnectionId) {
 }
 
 async fn stored(pool: &PgPool, id: ConnectionId) -> Stored {
-    tokens(&mut pool.acquire().await.unwrap(), id).await.unwrap().unwrap()
+    read(&mut pool.acquire().await.unwrap(), Which::youtube(id)).await.unwrap().unwrap()
 }
 
 fn opened(token: Option<&Secret>) -> String {

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use futures::future::join_all;
-use greenroom_model::UserId;
+use greenroom_model::{ConnectionId, UserId};
 use greenroom_testkit::Database;
 use greenroom_vault::Vault;
 use serde_json::json;
@@ -108,7 +108,8 @@ async fn contend(workers: usize, connections: usize, ends: usize, slowest_ms: u6
     // As many processes: each has flights of its own.
     let processes: Vec<Tokens> = (0..workers).map(|_| tokens(&db, &url, KEY, true)).collect();
     for _ in 0..ends {
-        let wants = processes.iter().flat_map(|tokens| ids.iter().map(move |id| tokens.fresh(*id)));
+        let wants =
+            processes.iter().flat_map(|tokens| ids.iter().map(move |id| tokens.fresh(Which::youtube(*id))));
         for outcome in join_all(wants).await {
             outcome.unwrap();
         }
@@ -187,13 +188,13 @@ async fn who_answers_after_the_lease_has_run_out_writes_nothing() {
     rotated["refresh_token"] = json!("1//late");
     world.endpoint.reply(200, rotated);
     let (slow, id) = (world.tokens.clone(), world.id);
-    let late = tokio::spawn(async move { slow.fresh(id).await.map(shown) });
+    let late = tokio::spawn(async move { slow.fresh(Which::youtube(id)).await.map(shown) });
     world.endpoint.called().await;
     // Two minutes later another process takes the lease and is served at once.
     world.db.advance(Duration::from_secs(121)).await;
     let (_, url) = Rotating::serve(0).await;
     let other = tokens(&world.db, &url, KEY, true);
-    let theirs = other.fresh(world.id).await.map(shown).unwrap();
+    let theirs = other.fresh(Which::youtube(world.id)).await.map(shown).unwrap();
     world.endpoint.open();
     assert_eq!(late.await.unwrap().unwrap(), theirs);
     assert_eq!(world.version().await, 1);
@@ -221,7 +222,7 @@ async fn a_lease_that_nobody_gives_back_runs_out() {
     .await
     .unwrap();
     let (tokens, id) = (world.tokens.clone(), world.id);
-    let waits = tokio::spawn(async move { tokens.fresh(id).await.map(shown) });
+    let waits = tokio::spawn(async move { tokens.fresh(Which::youtube(id)).await.map(shown) });
     tokio::time::sleep(Duration::from_millis(400)).await;
     assert_eq!(world.endpoint.calls(), 0, "another's lease is respected");
     world.endpoint.reply(200, granted("ya29.second"));
@@ -244,7 +245,7 @@ async fn while_many_are_refused_at_once_nobody_is_asked_to_connect_again() {
         world.endpoint.reply(400, invalid_grant());
     }
     for id in others.iter().chain([&world.id]) {
-        assert!(matches!(world.tokens.fresh(*id).await, Err(TokenError::Storm(_))));
+        assert!(matches!(world.tokens.fresh(Which::youtube(*id)).await, Err(TokenError::Storm(_))));
     }
     let marked = sqlx::query_scalar!(
         r#"select count(*) as "n!" from youtube_connections where connection_status <> 'active'"#
