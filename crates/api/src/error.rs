@@ -13,6 +13,15 @@ pub enum StartError {
     /// The schema is not the one this build needs.
     #[error(transparent)]
     Schema(#[from] greenroom_postgres::Error),
+    /// `ENCRYPTION_KEY` is not a list of Fernet keys.
+    #[error("ENCRYPTION_KEY: {0}")]
+    Key(#[from] greenroom_vault::KeyError),
+    /// The keys are not those of this database.
+    #[error(transparent)]
+    Keys(#[from] greenroom_connections::KeysError),
+    /// The HTTP client could not be made.
+    #[error(transparent)]
+    Http(#[from] greenroom_http::ClientError),
     /// `PORT` is no port.
     #[error("PORT is {0:?}: use a number up to 65535")]
     Port(String),
@@ -33,9 +42,9 @@ impl StartError {
     /// Returns 2 for a wrong setting, 5 for a precondition, 130 for an interruption, 1 for the rest.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Port(_) => 2,
-            Self::Boot(_) | Self::Schema(_) => 5,
-            Self::Listen { .. } => 1,
+            Self::Port(_) | Self::Key(_) => 2,
+            Self::Boot(_) | Self::Schema(_) | Self::Keys(_) => 5,
+            Self::Listen { .. } | Self::Http(_) => 1,
             Self::Insisted => 130,
         })
     }

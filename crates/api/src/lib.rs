@@ -2,10 +2,16 @@
 //!
 //! A request is authenticated by its service token, validated, and answered from the rows it wrote: work is
 //! enqueued in the same transaction as its reason and answered with 202 and the job. The API never waits for
-//! a worker, calls nobody, and holds no key that opens a token.
+//! a worker, and calls nobody but a provider whose consent comes back.
 //!
 //! ```text
 //!   POST /v1/youtube/connections/{id}/sync    connection.sync   202 and the job, the open one if there is one
+//!   POST /v1/oauth/{platform}/authorize       connection.connect     where a person gives a consent
+//!   POST /v1/oauth/{platform}/complete        connection.connect     for front ends to which consents come back
+//!   GET  /oauth/{platform}/start, /callback   (a browser; no token)
+//!   GET  /v1/connections                      connection.read        in pages
+//!   GET  /v1/connections/{id}                 connection.read
+//!   DELETE /v1/connections/{id}               connection.disconnect
 //!   GET  /v1/jobs                             job.read          newest first, in pages
 //!   GET  /v1/jobs/{id}                        job.read
 //!   POST /v1/jobs/{id}/cancel                 job.cancel        200 when it is over, 202 when it was asked to end
@@ -32,6 +38,7 @@ mod watch;
 mod tests;
 
 use greenroom_boot::probes::Probes;
+use greenroom_connections::Consents;
 use greenroom_queue::Queue;
 
 pub use error::StartError;
@@ -45,6 +52,8 @@ pub use settings::Settings;
 pub struct Api {
     /// Where jobs are enqueued, and the pool of everything else.
     pub queue: Queue,
+    /// Asks for consents.
+    pub consents: Consents,
     /// What it answers to those who watch it.
     pub probes: Probes,
     /// Its limits.

@@ -6,6 +6,7 @@ use std::error::Error;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use greenroom_connections::{ConnectError, ConsentError};
 use greenroom_credits::CreditsError;
 use greenroom_queue::{EnqueueError, QueueError};
 use serde_json::{Map, Value, json};
@@ -35,6 +36,11 @@ kinds! {
     BAD_METHOD = METHOD_NOT_ALLOWED "method_not_allowed" "Not with this method";
     DISCONNECTED = CONFLICT "connection_disconnected" "The account is disconnected";
     BROKEN = CONFLICT "connection_error" "The connection does not serve";
+    ALREADY_CONNECTED = CONFLICT "already_connected" "The account is connected elsewhere";
+    BAD_CONSENT = BAD_REQUEST "bad_consent" "The consent does not serve";
+    INCOMPLETE_CONSENT = UNPROCESSABLE_ENTITY "incomplete_consent" "The consent leaves out what is needed";
+    NOT_CONFIGURED = SERVICE_UNAVAILABLE "platform_not_configured" "The platform cannot be connected here";
+    PROVIDER_AWAY = BAD_GATEWAY "provider_unavailable" "The platform did not answer as it should";
     WRONG_STATE = CONFLICT "wrong_state" "Not in the job's state";
     KEY_HELD = CONFLICT "key_held" "The same work is already open";
     TOO_LARGE = PAYLOAD_TOO_LARGE "body_too_large" "The body is too large";
@@ -55,6 +61,21 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
+    /// Returns its code.
+    pub(crate) const fn code(&self) -> &'static str {
+        self.kind.code
+    }
+
+    /// Returns its title and what to do.
+    pub(crate) fn words(&self) -> (&'static str, &str) {
+        (self.kind.title, &self.detail)
+    }
+
+    /// Returns its status.
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.kind.status
+    }
+
     /// Makes a refusal; the detail says what to do.
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), more: Map::new(), headers: Vec::new() }
@@ -145,6 +166,34 @@ impl From<greenroom_youtube::Error> for Problem {
                 "other jobs of this connection came and went meanwhile: try again in a moment",
             ),
             other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<ConsentError> for Problem {
+    fn from(error: ConsentError) -> Self {
+        let text = error.to_string();
+        match error {
+            ConsentError::State
+            | ConsentError::NeedsLocation(_)
+            | ConsentError::RedirectUri
+            | ConsentError::Code(_) => Self::new(BAD_CONSENT, text),
+            ConsentError::MissingScopes(_)
+            | ConsentError::NoAccount(_)
+            | ConsentError::Connect(ConnectError::NoRefreshToken) => Self::new(INCOMPLETE_CONSENT, text),
+            ConsentError::NotConfigured(_) => Self::new(NOT_CONFIGURED, text),
+            ConsentError::Connect(ConnectError::AlreadyConnected) => Self::new(ALREADY_CONNECTED, text),
+            ConsentError::Provider(failure) => {
+                warn!(%failure, "A provider did not give what a consent promised");
+                Self::try_again(
+                    PROVIDER_AWAY,
+                    "the platform did not answer as it should: begin the consent again",
+                )
+            }
+            ConsentError::Database(error) | ConsentError::Connect(ConnectError::Database(error)) => {
+                error.into()
+            }
+            other @ ConsentError::Enqueue(_) => Self::internal(&other),
         }
     }
 }

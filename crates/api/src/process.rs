@@ -1,11 +1,17 @@
 //! The process `greenroom-api`, from its first line to its last.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_boot::probes::Probes;
-use greenroom_boot::{Config, log, metrics, pool, secrets, signals};
+use greenroom_boot::{Config, ExposeSecret as _, log, metrics, pool, secrets, signals};
+use greenroom_connections::{Consents, Providers, check_keys};
+use greenroom_http::Client;
+use greenroom_model::Clock;
 use greenroom_queue::Queue;
+use greenroom_vault::Vault;
+use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tracing::info;
 
@@ -32,9 +38,28 @@ pub async fn run() -> Result<(), StartError> {
     let listener = listener.map_err(|source| StartError::Listen { address, source })?;
     let draining = shutdown.requested.clone();
     let probes = Probes::new(metrics, pool.clone(), draining, greenroom_postgres::has_schema);
-    serve(listener, Api { queue: Queue::new(pool), probes, settings }, shutdown).await?;
+    let consents = consents(&config, &pool).await?;
+    serve(listener, Api { queue: Queue::new(pool), consents, probes, settings }, shutdown).await?;
     info!("Stopped");
     Ok(())
+}
+
+/// Puts together what asks for consents, with the keys of this database.
+async fn consents(config: &Config, pool: &PgPool) -> Result<Consents, StartError> {
+    let keys = secrets::required("ENCRYPTION_KEY")?;
+    let vault = Vault::from_keys(keys.expose_secret())?;
+    check_keys(pool, &vault).await?;
+    let (oauth, clock) = (Arc::new(config.section("oauth")?), Clock::system());
+    let tokens: greenroom_connections::Settings = config.section("tokens")?;
+    Ok(Consents {
+        pool: pool.clone(),
+        vault: vault.binding(tokens.bind),
+        http: Client::new(&config.section("http")?, clock.clone())?,
+        providers: Providers::from_environment(&oauth)?,
+        oauth,
+        tokens,
+        clock,
+    })
 }
 
 /// Turns the process's end into its exit code, and says why on standard error.

@@ -1,6 +1,7 @@
 //! What a caller may see. A stranger's thing answers as if it were not there.
 
 use greenroom_accounts::{Principal, access};
+use greenroom_connections::Summary;
 use greenroom_connections::youtube::{self, Connection};
 use greenroom_model::{ConnectionId, JobId, UserId};
 use greenroom_queue::{JobRow, QueueError, show};
@@ -30,6 +31,24 @@ pub(crate) async fn youtube_connection(
         return Ok(connection);
     }
     Err(Problem::new(NOT_FOUND, format!("there is no YouTube connection {id}")))
+}
+
+/// Returns a connection of any platform that the caller may see.
+pub(crate) async fn connection(
+    conn: &mut PgConnection,
+    caller: &Principal,
+    id: ConnectionId,
+) -> Result<Summary, Problem> {
+    let found = greenroom_connections::find(conn, id).await?;
+    let seen = match &found {
+        Some(Summary { user_id: Some(user), .. }) => access::may_see_user(conn, caller, *user).await?,
+        Some(Summary { location_id: Some(location), .. }) => {
+            access::may_see_location(conn, caller, *location).await?
+        }
+        _ => caller.is_operator(),
+    };
+    let missing = || Problem::new(NOT_FOUND, format!("there is no connection {id}"));
+    found.filter(|_| seen).ok_or_else(missing)
 }
 
 /// Returns the users whose things the caller may see; `None` is everybody, and nobody's things as well.

@@ -55,7 +55,12 @@ impl Processes {
         tasks.spawn(async move { Ok(scheduler.run(until).await?) });
 
         let api_url = format!("http://{}", listener.local_addr()?);
-        let api = Api { queue: queue.clone(), probes, settings: config.section("api")? };
+        let api = Api {
+            queue: queue.clone(),
+            consents: house.consents.clone(),
+            probes,
+            settings: config.section("api")?,
+        };
         let shutdown = Shutdown { requested: stop.clone(), insisted: signals.insisted.clone() };
         tasks.spawn(async move { Ok(greenroom_api::serve(listener, api, shutdown).await?) });
         Ok(Self { api_url, stop, tasks })

@@ -4,8 +4,9 @@
 use greenroom_accounts::{NewToken, access, memberships, organizations, users};
 use greenroom_boot::{Config, SecretString, log, pool};
 use greenroom_connections::youtube::{self, NewConnection};
+use greenroom_connections::{OauthClient, OauthSettings, Providers};
 use greenroom_credits::balances;
-use greenroom_model::{Clock, ConnectionId, OrganizationId};
+use greenroom_model::{Clock, ConnectionId, LocationId, OrganizationId, UserId};
 use greenroom_postgres::{Source, Use, find_or_start};
 use greenroom_queue::Queue;
 use greenroom_sandbox::Ready;
@@ -24,7 +25,7 @@ pub(crate) struct Stage {
     pub engine: PgPool,
     pub house: House,
     pub url: String,
-    google: greenroom_sandbox::Google,
+    outside: Ready,
     /// Keeps the server running.
     _source: Source,
 }
@@ -33,7 +34,7 @@ impl Stage {
     /// Drops and recreates the database on the private server, migrates it, and puts the house together.
     ///
     /// `DATABASE_URL` is never read: what is dropped here must be ours.
-    pub(crate) async fn set(database: &str, google: &Ready) -> Result<Self, CliError> {
+    pub(crate) async fn set(database: &str, outside: &Ready, public_url: &str) -> Result<Self, CliError> {
         let source = find_or_start(Use::Demo, &std::env::current_dir()?).await?;
         let Source::Ours(server) = &source else {
             return Err(CliError::Failed("a stage is set on a private server only".to_owned()));
@@ -42,18 +43,17 @@ impl Stage {
         let url = server.url(database);
         let config = quiet(Config::load()?)?;
         log::init(&config.section("log")?)?;
-        let config = config.with([
-            ("youtube.api_base_url", google.base_url.clone()),
-            ("youtube.token_url", format!("{}/token", google.base_url)),
-        ])?;
+        let config = config
+            .with(outside_at(&outside.base_url))?
+            .with([("oauth.public_url", public_url.to_owned())])?;
         let pool = pool::connect(&SecretString::from(url.clone()), &config.section("database")?, "greenroom")
             .await?;
         greenroom_postgres::migrate(&pool.connect_options()).await?;
         let engine = greenroom_worker::engine_pool(&config, &url.clone().into(), "greenroom").await?;
         let vault = Vault::from_keys(generate_key().expose()).map_err(greenroom_worker::StartError::Key)?;
-        let (id, secret) =
-            (google.google.client_id.clone(), Secret::from(google.google.client_secret.clone()));
-        let house = House::with_secrets(&config, &pool, &Clock::system(), vault, id, secret).await?;
+        let house =
+            House::with_secrets(&config, &pool, &Clock::system(), vault, providers(&config, outside)?)
+                .await?;
         Ok(Self {
             queue: Queue::new(pool.clone()),
             engine,
@@ -61,7 +61,7 @@ impl Stage {
             pool,
             house,
             url,
-            google: google.google.clone(),
+            outside: outside.clone(),
             _source: source,
         })
     }
@@ -69,10 +69,10 @@ impl Stage {
     /// Lets a sync keep this many requests in flight.
     pub(crate) async fn set_in_flight(&mut self, in_flight: u16) -> Result<(), CliError> {
         self.config = self.config.clone().with([("youtube.in_flight", in_flight.to_string())])?;
-        let (id, secret) = (self.google.client_id.clone(), Secret::from(self.google.client_secret.clone()));
         let vault = self.house.vault.clone();
+        let providers = providers(&self.config, &self.outside)?;
         self.house =
-            House::with_secrets(&self.config, &self.pool, &Clock::system(), vault, id, secret).await?;
+            House::with_secrets(&self.config, &self.pool, &Clock::system(), vault, providers).await?;
         Ok(())
     }
 
@@ -88,20 +88,38 @@ impl Stage {
         Ok((agency, token))
     }
 
-    /// Makes a creator of the agency, and connects a channel, whose access token has just ended.
-    pub(crate) async fn creator(
-        &self,
-        agency: OrganizationId,
-        name: &str,
-        channel_id: &str,
-        refresh_token: &str,
-    ) -> Result<ConnectionId, CliError> {
+    /// Makes a creator of the agency.
+    pub(crate) async fn creator(&self, agency: OrganizationId, name: &str) -> Result<UserId, CliError> {
         let mut tx = self.pool.begin().await?;
         let email = format!("{}@example.test", name.to_lowercase());
         let new = users::NewUser { email: &email, full_name: Some(name), organization: Some(agency) };
         let user = users::create(&mut tx, new).await?;
         memberships::grant(&mut tx, user, agency, memberships::Role::Member).await?;
         balances::open(&mut tx, user).await.map_err(greenroom_youtube::Error::from)?;
+        tx.commit().await?;
+        Ok(user)
+    }
+
+    /// Makes a location of the agency.
+    pub(crate) async fn location(&self, agency: OrganizationId, name: &str) -> Result<LocationId, CliError> {
+        let id = LocationId::new();
+        let new = sqlx::query!(
+            "insert into locations (id, organization_id, name) values ($1, $2, $3)",
+            id.0,
+            agency.0,
+            name,
+        );
+        new.execute(&self.pool).await?;
+        Ok(id)
+    }
+
+    /// Connects a creator's channel without asking anybody; its access token has just ended.
+    pub(crate) async fn connect(
+        &self,
+        user: UserId,
+        channel_id: &str,
+        refresh_token: &str,
+    ) -> Result<ConnectionId, CliError> {
         let new = NewConnection {
             user,
             channel_id: channel_id.to_owned(),
@@ -110,12 +128,31 @@ impl Stage {
             refresh_token: Some(Secret::from(refresh_token)),
             expires_at: Some(Clock::system().now()),
         };
-        let connection = youtube::connect(&mut tx, &self.house.vault, new)
-            .await
-            .map_err(|error| CliError::Failed(error.to_string()))?;
-        tx.commit().await?;
-        Ok(connection)
+        let mut conn = self.pool.acquire().await?;
+        let connected = youtube::connect(&mut conn, &self.house.vault, new).await;
+        connected.map_err(|error| CliError::Failed(error.to_string()))
     }
+}
+
+/// Returns the settings by which the sandbox is all of the outside world.
+pub(crate) fn outside_at(base_url: &str) -> Vec<(&'static str, String)> {
+    let mut settings = OauthSettings::at(base_url);
+    settings.push(("youtube.api_base_url", base_url.to_owned()));
+    settings
+}
+
+/// Returns the providers that the sandbox plays.
+pub(crate) fn providers(config: &Config, outside: &Ready) -> Result<Providers, CliError> {
+    let client = |id: &str, secret: &str| OauthClient { id: id.to_owned(), secret: Secret::from(secret) };
+    let (google, instagram, twitter) = (&outside.google, &outside.instagram, &outside.twitter);
+    Ok(Providers::of(
+        &config.section("oauth")?,
+        [
+            ("google", client(&google.client_id, &google.client_secret)),
+            ("instagram", client(&instagram.client_id, &instagram.client_secret)),
+            ("twitter", client(&twitter.client_id, &twitter.client_secret)),
+        ],
+    ))
 }
 
 /// Shows only what goes wrong beside a stage, unless somebody has asked for more.

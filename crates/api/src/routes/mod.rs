@@ -1,6 +1,8 @@
 //! The routes, and what stands around all of them.
 
+mod connections;
 mod jobs;
+mod oauth;
 mod youtube;
 
 use axum::extract::DefaultBodyLimit;
@@ -19,6 +21,12 @@ use crate::watch::watch;
 pub fn router(api: Api) -> Router {
     Router::new()
         .route("/v1/youtube/connections/{id}/sync", post(youtube::sync))
+        .route("/v1/oauth/{platform}/authorize", post(oauth::authorize))
+        .route("/v1/oauth/{platform}/complete", post(oauth::complete))
+        .route("/oauth/{platform}/start", get(oauth::start))
+        .route("/oauth/{platform}/callback", get(oauth::callback))
+        .route("/v1/connections", get(connections::list))
+        .route("/v1/connections/{id}", get(connections::show).delete(connections::disconnect))
         .route("/v1/jobs", get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::show))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))

@@ -269,7 +269,7 @@ async fn clients_beyond_the_limit_wait_until_there_is_room() {
 #[tokio::test]
 async fn a_panic_is_answered_like_any_failure_of_ours() {
     let world = World::new().await;
-    let api = api(&world.queue, world.shutdown.requested.clone(), settings());
+    let api = api(&world.queue, world.shutdown.requested.clone(), settings(), world.address, &world.sandbox);
     let router = axum::Router::new()
         .route("/", axum::routing::get(async || -> () { panic!("on purpose") }))
         .layer(axum::middleware::from_fn_with_state(api, crate::watch::watch));

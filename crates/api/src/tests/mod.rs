@@ -1,5 +1,6 @@
 //! The API over real HTTP, on a database of each test's own.
 
+mod connections;
 mod door;
 mod ending;
 mod jobs;
@@ -16,8 +17,11 @@ use greenroom_boot::metrics::{self, Metrics};
 use greenroom_boot::probes::Probes;
 use greenroom_boot::signals::Shutdown;
 use greenroom_connections::youtube::{self, NewConnection};
-use greenroom_model::{ConnectionId, JobId, OrganizationId, UserId};
+use greenroom_connections::{Consents, OauthClient, OauthSettings, Providers};
+use greenroom_http::Client;
+use greenroom_model::{Clock, ConnectionId, JobId, OrganizationId, UserId};
 use greenroom_queue::{NewJob, Queue};
+use greenroom_sandbox::{Running, Sandbox};
 use greenroom_testkit::Database;
 use greenroom_vault::{Secret, Vault, generate_key};
 use greenroom_youtube::{CloseRuns, SyncChannel, Trigger};
@@ -59,17 +63,63 @@ fn log() -> String {
     String::from_utf8(LOG.lock().unwrap().clone()).unwrap()
 }
 
-const SCOPES: [&str; 3] = ["connection.sync", "job.cancel", "job.read"];
+const SCOPES: [&str; 6] = [
+    "connection.connect",
+    "connection.disconnect",
+    "connection.read",
+    "connection.sync",
+    "job.cancel",
+    "job.read",
+];
 
 pub(crate) fn settings() -> Settings {
     let mut config: toml::Table = include_str!("../../../../config/default.toml").parse().unwrap();
     config.remove("api").unwrap().try_into().unwrap()
 }
 
-fn api(queue: &Queue, draining: CancellationToken, settings: Settings) -> Api {
+fn api(
+    queue: &Queue,
+    draining: CancellationToken,
+    settings: Settings,
+    address: SocketAddr,
+    sandbox: &Running,
+) -> Api {
     let pool = queue.pool().clone();
     let probes = Probes::new(METRICS.clone(), pool, draining, greenroom_postgres::has_schema);
-    Api { queue: queue.clone(), probes, settings }
+    let consents = consents(queue.pool(), address, sandbox);
+    Api { queue: queue.clone(), consents, probes, settings }
+}
+
+/// Consents that the sandbox plays, and that come back to this address.
+fn consents(pool: &PgPool, address: SocketAddr, sandbox: &Running) -> Consents {
+    let mut config: toml::Table = include_str!("../../../../config/default.toml").parse().unwrap();
+    let mut oauth = config.remove("oauth").unwrap();
+    for (key, value) in OauthSettings::at(&sandbox.base_url) {
+        oauth[key.strip_prefix("oauth.").unwrap()] = value.into();
+    }
+    oauth["public_url"] = format!("http://{address}").into();
+    oauth["redirect_uris"] = vec!["https://front.test/back"].into();
+    let oauth: OauthSettings = oauth.try_into().unwrap();
+    let ready = sandbox.ready();
+    let client = |id: &str, secret: &str| OauthClient { id: id.to_owned(), secret: Secret::from(secret) };
+    let providers = Providers::of(
+        &oauth,
+        [
+            ("google", client(&ready.google.client_id, &ready.google.client_secret)),
+            ("instagram", client(&ready.instagram.client_id, &ready.instagram.client_secret)),
+        ],
+    );
+    let clock = Clock::system();
+    let http: greenroom_http::Settings = config.remove("http").unwrap().try_into().unwrap();
+    Consents {
+        pool: pool.clone(),
+        vault: Vault::from_keys(generate_key().expose()).unwrap(),
+        http: Client::new(&http, clock.clone()).unwrap(),
+        providers,
+        oauth: Arc::new(oauth),
+        tokens: config.remove("tokens").unwrap().try_into().unwrap(),
+        clock,
+    }
 }
 
 /// A tenant with one creator, whose channel is connected.
@@ -89,6 +139,7 @@ struct World {
     shutdown: Shutdown,
     server: JoinHandle<Result<(), StartError>>,
     queue: Queue,
+    sandbox: Running,
     db: Database,
 }
 
@@ -106,10 +157,11 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown { requested: CancellationToken::new(), insisted: CancellationToken::new() };
-        let api = api(&queue, shutdown.requested.clone(), settings);
+        let sandbox = Sandbox::start(greenroom_sandbox::Settings::default()).await.unwrap();
+        let api = api(&queue, shutdown.requested.clone(), settings, address, &sandbox);
         let server = tokio::spawn(serve(listener, api, shutdown.clone()));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { ours, theirs, operator, address, http, shutdown, server, queue, db }
+        Self { ours, theirs, operator, address, http, shutdown, server, queue, sandbox, db }
     }
 
     fn pool(&self) -> &PgPool {

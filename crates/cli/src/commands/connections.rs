@@ -2,12 +2,16 @@
 
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
+use greenroom_accounts::audit::{self, Action, Entry};
 use greenroom_boot::ExposeSecret as _;
-use greenroom_connections::{Diagnosis, Settings, Summary, diagnose, list, request_refresh, youtube};
+use greenroom_connections::{
+    Diagnosis, Settings, Summary, Wanted, diagnose, disconnect, find, list, request_refresh,
+};
 use greenroom_model::ConnectionId;
 use greenroom_queue::Queue;
 use greenroom_vault::Vault;
 use serde_json::json;
+use sqlx::Connection as _;
 
 use super::follow::follow;
 use crate::{CliError, Terminal};
@@ -34,11 +38,22 @@ pub(crate) enum Command {
     },
     /// Enqueues a refresh of a connection's tokens.
     Refresh {
-        /// The connection, an id of `youtube_connections`.
+        /// The connection.
         id: ConnectionId,
         /// Follows the refresh to its end; exits 1 if it fails.
         #[arg(long)]
         wait: bool,
+    },
+    /// Shows how a connection stands.
+    Show {
+        /// The connection.
+        id: ConnectionId,
+    },
+    /// Ends a connection: its tokens are forgotten here and taken back by the provider, and what was synced through it
+    /// goes some days later. Its owner can connect again.
+    Disconnect {
+        /// The connection.
+        id: ConnectionId,
     },
 }
 
@@ -47,7 +62,8 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
     let mut conn = pool.acquire().await?;
     match command {
         Command::List { status, after, limit } => {
-            let page = list(&mut conn, status.as_deref(), after, limit).await?;
+            let wanted = Wanted { status: status.as_deref(), ..Wanted::default() };
+            let page = list(&mut conn, &wanted, after, limit).await?;
             let rows: Vec<_> = page.iter().map(row).collect();
             let head = ["id", "platform", "name", "status", "error", "token ends", "failures"];
             terminal.answer_table(&json!({"connections": page}), head, &rows)
@@ -59,9 +75,44 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
             let found = diagnose(&mut conn, &vault, id).await?.ok_or_else(|| unknown(id))?;
             terminal.answer(&found, || told(&found))
         }
+        Command::Show { id } => {
+            let found = find(&mut conn, id).await?.ok_or_else(|| unknown(id))?;
+            let head = ["id", "platform", "name", "status", "error", "token ends", "failures"];
+            terminal.answer_table(&json!(found), head, &[row(&found)])
+        }
+        Command::Disconnect { id } => {
+            let mut tx = conn.begin().await?;
+            let found = find(&mut tx, id).await?.ok_or_else(|| unknown(id))?;
+            let ended = disconnect(&mut tx, found.which(), found.known_platform()).await;
+            let revocation = ended.map_err(|error| CliError::Failed(error.to_string()))?;
+            if revocation.is_some() {
+                let entry = Entry {
+                    action: Action::ConnectionDisconnected,
+                    user: found.user_id,
+                    organization: None,
+                    resource_type: found.which().kind.table(),
+                    resource_id: id.to_string(),
+                    changes: json!({"by": "an operator", "platform": found.platform}),
+                };
+                audit::record(&mut tx, &entry).await?;
+            }
+            tx.commit().await?;
+            let was_connected = revocation.is_some();
+            let queue = Queue::new(pool.clone());
+            queue.wake(&revocation.unwrap_or_default());
+            queue.flush().await;
+            let document = json!({"id": id, "disconnected": was_connected});
+            terminal.answer(&document, || {
+                if was_connected {
+                    "disconnected".to_owned()
+                } else {
+                    "it was disconnected already".to_owned()
+                }
+            })
+        }
         Command::Refresh { id, wait } => {
-            let connection = youtube::find(&mut conn, id).await?.ok_or_else(|| unknown(id))?;
-            let enqueued = request_refresh(&mut conn, id, connection.user_id).await?;
+            let connection = find(&mut conn, id).await?.ok_or_else(|| unknown(id))?;
+            let enqueued = request_refresh(&mut conn, &connection).await?;
             drop(conn);
             Queue::new(pool.clone()).wake(std::slice::from_ref(&enqueued));
             if wait {

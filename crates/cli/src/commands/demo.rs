@@ -1,10 +1,12 @@
 //! `greenroom demo`: the main job, start to end, on a private PostgreSQL and the sandbox.
 //!
-//! An agency with two creators; a sync requested over the API and one that the schedule brings; workers
-//! in this process, real HTTP between all parts; then an act of the queue's own ([`act`]). It ends with an
+//! An agency with two creators, who connect their accounts on consent pages; a sync requested over the API and one
+//! that the schedule brings; tokens that grow old and are renewed ([`consents`]); workers in this process, real HTTP
+//! between all parts; then an act of the queue's own ([`act`]). It ends with an
 //! account of what happened, in which the numbers of the database are held against those of the outside world.
 
 mod act;
+mod consents;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use greenroom_boot::signals;
-use greenroom_model::{Clock, ConnectionId};
+use greenroom_model::{Clock, ConnectionId, LocationId, UserId};
 use greenroom_sandbox::{Bucket, Running, Sandbox};
 use greenroom_vault::Secret;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -58,6 +60,7 @@ pub(crate) struct Account {
     quota_units: i64,
     /// The queue's act: limits, a breaker, a retry, a redrive.
     queue: act::Queue,
+    connections: consents::Connections,
     api_calls: BTreeMap<String, u64>,
     resident_bytes: Option<u64>,
     look_next: Vec<String>,
@@ -93,42 +96,43 @@ pub(super) async fn run(args: &Args, terminal: &mut Terminal) -> Result<(), CliE
 async fn play(args: &Args, terminal: &mut Terminal) -> Result<Account, CliError> {
     let begun = Instant::now();
     let signals = signals::shutdown()?;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let outside = Clock::system();
     let sandbox = Sandbox::start(greenroom_sandbox::Settings {
         channels: 2,
         videos: args.videos,
         comments: args.comments,
         newest_at: midnight(Clock::system().now()),
+        clock: outside.clone(),
         ..Default::default()
     })
     .await?;
     let ready = sandbox.ready();
-    let stage = Stage::set(DATABASE, &ready).await?;
+    let stage = Stage::set(DATABASE, &ready, &format!("http://{}", listener.local_addr()?)).await?;
     let (agency, token) = stage.agency("Backstage Talent").await?;
-    let mut connections = Vec::new();
-    for (name, channel) in ["Ada", "Grace"].iter().zip(&ready.google.channels) {
-        connections.push(stage.creator(agency, name, &channel.channel_id, &channel.refresh_token).await?);
-    }
-
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let cast = Cast {
+        ada: stage.creator(agency, "Ada").await?,
+        grace: stage.creator(agency, "Grace").await?,
+        stage_door: stage.location(agency, "The stage door").await?,
+        token,
+    };
     let mut house =
         Processes::start(&stage.config, &stage.queue, &stage.engine, &stage.house, listener, &signals)?;
     let api_url = house.api_url.clone();
     let bar = progress_bar(terminal, rows_there_are(&sandbox));
     let played = tokio::select! {
-        played = perform(&stage, &sandbox, &api_url, &connections, &token, &bar, terminal) => played,
+        played = perform(&stage, &sandbox, &outside, &api_url, &cast, &bar, terminal) => played,
         ended = house.first_end() => {
             Err(ended.err().unwrap_or_else(|| CliError::Failed("a process of the house ended".to_owned())))
         }
         () = signals.requested.cancelled() => Err(CliError::Interrupted),
     };
     let account = match played {
-        Ok((queue, disagreements)) => {
-            Ok(account(&stage, &sandbox, queue, disagreements, begun.elapsed()).await?)
-        }
+        Ok(played) => Ok(account(&stage, &sandbox, played, begun.elapsed()).await?),
         Err(error) => Err(error),
     };
     if account.is_ok() && args.stay {
-        announce(terminal, &stage, &api_url, &token);
+        announce(terminal, &stage, &api_url, &cast.token);
         signals.requested.cancelled().await;
     }
     house.stop().await?;
@@ -140,58 +144,83 @@ fn rows_there_are(sandbox: &Running) -> u64 {
     sandbox.totals().iter().map(|t| u64::from(t.readable_videos) + t.threads + t.replies).sum()
 }
 
-/// Plays all of it; returns what the queue's act has shown, and what of it is not as it must be.
+/// Who plays.
+struct Cast {
+    ada: UserId,
+    grace: UserId,
+    /// A location of their agency.
+    stage_door: LocationId,
+    /// The agency's service token.
+    token: Secret,
+}
+
+/// What was played, and what of it is not as it must be.
+struct Played {
+    connections: consents::Connections,
+    queue: act::Queue,
+    disagreements: Vec<String>,
+}
+
+/// Plays all of it.
 async fn perform(
     stage: &Stage,
     sandbox: &Running,
+    outside: &Clock,
     api_url: &str,
-    connections: &[ConnectionId],
-    token: &Secret,
+    cast: &Cast,
     bar: &ProgressBar,
     terminal: &mut Terminal,
-) -> Result<(act::Queue, Vec<String>), CliError> {
-    scenes(stage, api_url, connections, token, bar).await?;
+) -> Result<Played, CliError> {
+    bar.set_message("Ada and Grace connect their accounts");
+    let browser = consents::Browser::new(api_url, &cast.token)?;
+    browser.consent("youtube", cast.ada, None, 0).await?;
+    browser.consent("youtube", cast.grace, None, 1).await?;
+    browser.consent("instagram", cast.ada, Some(cast.stage_door), 0).await?;
+    browser.consent("twitter", cast.grace, Some(cast.stage_door), 0).await?;
+    scenes(stage, api_url, cast, bar).await?;
+    bar.set_message("forty days pass for their tokens");
+    let connections = consents::grow_old(&stage.pool, outside).await?;
+    idle(stage, bar).await?;
     bar.suspend(|| terminal.note("The queue's act: the failures that are logged from here on are played."));
     bar.set_message("the queue: limits, a breaker, a retry, a redrive");
     let mut disagreements = Vec::new();
     let queue = act::play(stage, sandbox, &mut disagreements).await?;
     bar.finish_and_clear();
-    Ok((queue, disagreements))
+    Ok(Played { connections, queue, disagreements })
 }
 
-async fn scenes(
-    stage: &Stage,
-    api_url: &str,
-    connections: &[ConnectionId],
-    token: &Secret,
-    bar: &ProgressBar,
-) -> Result<(), CliError> {
+async fn scenes(stage: &Stage, api_url: &str, cast: &Cast, bar: &ProgressBar) -> Result<(), CliError> {
     bar.set_message("Ada asks for a sync over the API");
-    let job = request(api_url, token, connections[0]).await?;
+    let channel = consents::channel_of(&stage.pool, cast.ada).await?;
+    let job = request(api_url, &cast.token, channel).await?;
     // Everything else comes by schedule: its next tick is put at now, as if its time had come.
     sqlx::query!("update greenroom.schedules set next_fire_at = greenroom.now()")
         .execute(&stage.pool)
         .await?;
-
-    let begun = Instant::now();
-    loop {
-        let (rows, open) = progress(&stage.pool).await?;
-        bar.set_position(rows.unsigned_abs());
-        bar.set_message(if open > 0 { "syncing both channels" } else { "done" });
-        if open == 0 && all_synced(&stage.pool, connections.len()).await? {
-            break;
-        }
-        if begun.elapsed() > PATIENCE {
-            return Err(CliError::Failed(format!("jobs are still open after {} s", PATIENCE.as_secs())));
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let answer = get(&format!("{api_url}{job}"), token).await?;
+    idle(stage, bar).await?;
+    let answer = get(&format!("{api_url}{job}"), &cast.token).await?;
     match answer.status.as_str() {
         "completed" => Ok(()),
         status => {
             Err(CliError::Failed(format!("the requested sync is {status}: {:?}", answer.error_message)))
         }
+    }
+}
+
+/// Waits until both channels are synced and no job is open.
+async fn idle(stage: &Stage, bar: &ProgressBar) -> Result<(), CliError> {
+    let begun = Instant::now();
+    loop {
+        let (rows, open) = progress(&stage.pool).await?;
+        bar.set_position(rows.unsigned_abs());
+        bar.set_message(if open > 0 { "syncing both channels" } else { "done" });
+        if open == 0 && all_synced(&stage.pool).await? {
+            return Ok(());
+        }
+        if begun.elapsed() > PATIENCE {
+            return Err(CliError::Failed(format!("jobs are still open after {} s", PATIENCE.as_secs())));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -238,22 +267,21 @@ async fn progress(pool: &PgPool) -> Result<(i64, i64), CliError> {
     Ok((row.rows, row.open))
 }
 
-async fn all_synced(pool: &PgPool, connections: usize) -> Result<bool, CliError> {
-    let synced = sqlx::query_scalar!(
-        r#"select count(*) as "n!" from youtube_connections where last_synced_at is not null"#
+async fn all_synced(pool: &PgPool) -> Result<bool, CliError> {
+    Ok(sqlx::query_scalar!(
+        r#"select not exists (select from youtube_connections where last_synced_at is null) as "all!""#
     )
     .fetch_one(pool)
-    .await?;
-    Ok(usize::try_from(synced).is_ok_and(|synced| synced >= connections))
+    .await?)
 }
 
 async fn account(
     stage: &Stage,
     sandbox: &Running,
-    queue: act::Queue,
-    mut disagreements: Vec<String>,
+    played: Played,
     elapsed: Duration,
 ) -> Result<Account, CliError> {
+    let Played { connections, queue, mut disagreements } = played;
     let pool = &stage.pool;
     let mut jobs: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
     for row in sqlx::query!(r#"select job_type, status, count(*) as "n!" from background_jobs group by 1, 2"#)
@@ -295,14 +323,19 @@ async fn account(
     hold("videos", rows.videos, totals.iter().map(|t| u64::from(t.readable_videos)).sum());
     hold("replies", rows.replies, totals.iter().map(|t| t.replies).sum());
     hold("comments", rows.comments, totals.iter().map(|t| t.threads + t.replies).sum());
-    hold("units of quota", rows.units, stats.units(Bucket::Default));
-    hold("successful runs", runs.get("success").copied().unwrap_or(0), totals.len() as u64);
+    // Whose a channel is was asked once a consent, which is nobody's sync.
+    hold("units of quota", rows.units, stats.units(Bucket::Default) - totals.len() as u64);
+    hold("connections audited", connections.audited, 4);
+    hold("tokens renewed", connections.refreshed, 4);
+    // A sync of each channel, and a refresh of each connection.
+    hold("successful runs", runs.get("success").copied().unwrap_or(0), totals.len() as u64 + 4);
     hold(
         "runs that did not succeed",
         runs.iter().filter(|(status, _)| *status != "success").map(|(_, n)| n).sum(),
         0,
     );
-    hold("usage events", credits.events, totals.len() as u64);
+    // The connection for a location is nobody's in person.
+    hold("usage events", credits.events, totals.len() as u64 + 3);
     for (kind, by_status) in &jobs {
         hold(&format!("jobs of {kind} that failed"), by_status.get("failed").copied().unwrap_or(0), 0);
     }
@@ -321,6 +354,7 @@ async fn account(
         },
         quota_units: rows.units,
         queue,
+        connections,
         api_calls: stats
             .calls
             .iter()
@@ -381,6 +415,11 @@ pub(crate) fn describe(account: &Account) -> String {
     line("Credits charged", account.credits.charged.clone());
     line("Credits left, reserved", format!("{}, {}", account.credits.balances, account.credits.reserved));
     line("Units of quota", account.quota_units.to_string());
+    let connections = &account.connections;
+    line(
+        "Connections",
+        format!("{}, tokens of {} renewed after forty days", connections.connected, connections.refreshed),
+    );
     for (what, shown) in account.queue.lines() {
         line(what, shown);
     }

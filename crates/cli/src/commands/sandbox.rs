@@ -1,11 +1,14 @@
 //! `greenroom sandbox`: the outside worlds on one local address, until a signal comes.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use greenroom_sandbox::{Sandbox, Settings};
+use greenroom_sandbox::{Ready, Sandbox, Settings};
 
+use crate::stage::outside_at;
 use crate::{CliError, Terminal};
 
 /// The world to be; the same seed, sizes and newest instant give the same bytes.
@@ -20,7 +23,7 @@ pub(crate) struct Args {
     /// Comments of the channel, replies included.
     #[arg(long, value_name = "N", default_value_t = Settings::default().comments)]
     comments: u64,
-    /// Media of the Instagram account; accepted already, but Instagram is not part of the sandbox yet.
+    /// Media of the Instagram account; accepted already, but of Instagram the sandbox plays only consents and tokens.
     #[arg(long, value_name = "N")]
     media: Option<u32>,
     /// From what the world is drawn.
@@ -32,12 +35,15 @@ pub(crate) struct Args {
     /// The instant at which the drawn world ends, such as 2026-11-01T00:00:00Z.
     #[arg(long, value_name = "INSTANT", default_value_t = Settings::default().newest_at)]
     newest_at: DateTime<Utc>,
+    /// Writes a file of environment variables by which every process of the house takes the sandbox for the outside.
+    #[arg(long, value_name = "FILE")]
+    env: Option<PathBuf>,
 }
 
 pub(super) async fn run(args: Args, terminal: &mut Terminal) -> Result<(), CliError> {
     terminal.config()?;
     if args.media.is_some() {
-        terminal.note("note: --media has no effect: Instagram is not part of the sandbox yet");
+        terminal.note("note: --media has no effect: of Instagram the sandbox plays only consents and tokens");
     }
     let stop = terminal.stop()?;
     let settings = Settings {
@@ -52,10 +58,29 @@ pub(super) async fn run(args: Args, terminal: &mut Terminal) -> Result<(), CliEr
     let running = Sandbox::start(settings).await.map_err(|error| {
         CliError::Failed(format!("the sandbox cannot listen on {}: {error}", args.listen))
     })?;
+    if let Some(file) = &args.env {
+        std::fs::write(file, environment(&running.ready()))?;
+    }
     // One line whoever reads it: programs wait for it.
     terminal.print(&serde_json::to_string(&running.ready())?)?;
     stop.cancelled().await;
     Ok(())
+}
+
+/// Writes the variables as `.env` files have them.
+fn environment(ready: &Ready) -> String {
+    let mut lines = String::new();
+    for (setting, value) in outside_at(&ready.base_url) {
+        let _ = writeln!(lines, "GREENROOM__{}={value}", setting.to_uppercase().replace('.', "__"));
+    }
+    for (name, id, secret) in [
+        ("GOOGLE", &ready.google.client_id, &ready.google.client_secret),
+        ("INSTAGRAM", &ready.instagram.client_id, &ready.instagram.client_secret),
+        ("TWITTER", &ready.twitter.client_id, &ready.twitter.client_secret),
+    ] {
+        let _ = writeln!(lines, "{name}_CLIENT_ID={id}\n{name}_CLIENT_SECRET={secret}");
+    }
+    lines
 }
 
 async fn address(text: &str) -> Result<SocketAddr, CliError> {
@@ -69,10 +94,10 @@ async fn address(text: &str) -> Result<SocketAddr, CliError> {
 
 #[cfg(test)]
 mod tests {
-    use greenroom_sandbox::Ready;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
+    use super::*;
     use crate::testing::Call;
 
     /// Starts a sandbox, reads its line, asks it for a path, and ends it.
@@ -82,7 +107,7 @@ mod tests {
         let served = tokio::spawn(call.run());
         while !out.text().ends_with('\n') {
             assert!(!served.is_finished(), "{}", err.text());
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(out.text().lines().count(), 1);
         let ready: Ready = serde_json::from_str(&out.text()).unwrap();
@@ -109,6 +134,20 @@ mod tests {
         assert!(err.contains("--media has no effect"), "{err}");
         let (other, ..) = ask(&["sandbox", "--seed", "6"], "/_sandbox/totals").await;
         assert_ne!(other.google.channel_id, ready.google.channel_id);
+    }
+
+    #[tokio::test]
+    async fn writes_what_the_processes_of_the_house_need() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (ready, ..) = ask(&["sandbox", "--env", file.path().to_str().unwrap()], "/_sandbox/stats").await;
+        let written = std::fs::read_to_string(file.path()).unwrap();
+        for line in [
+            format!("GREENROOM__OAUTH__GOOGLE_TOKEN_URL={}/token", ready.base_url),
+            format!("GREENROOM__YOUTUBE__API_BASE_URL={}", ready.base_url),
+            format!("INSTAGRAM_CLIENT_ID={}", ready.instagram.client_id),
+        ] {
+            assert!(written.lines().any(|written| written == line), "{line} is not in {written}");
+        }
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use greenroom_boot::{Config, SecretString, log, pool, signals};
 use greenroom_model::Clock;
 use greenroom_postgres::{Source, Use, find_or_start};
 use greenroom_queue::Queue;
-use greenroom_sandbox::Sandbox;
+use greenroom_sandbox::{Running, Sandbox};
 use greenroom_vault::{Secret, Vault, generate_key};
 use greenroom_worker::House;
 use sqlx::PgPool;
@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::error::CliError;
 use crate::processes::Processes;
+use crate::stage::{outside_at, providers};
 
 const DATABASE: &str = "greenroom";
 /// Where the key of a sandboxed house is kept, beside its data.
@@ -46,10 +47,7 @@ pub(crate) async fn run(args: &Args) -> Result<(), CliError> {
             return Err(CliError::Usage("the sandbox is not for production: leave --sandbox out".to_owned()));
         }
         let sandbox = Sandbox::start(greenroom_sandbox::Settings::default()).await?;
-        let config = config.with([
-            ("youtube.api_base_url", sandbox.base_url.clone()),
-            ("youtube.token_url", format!("{}/token", sandbox.base_url)),
-        ])?;
+        let config = config.with(outside_at(&sandbox.base_url))?;
         let house = sandboxed(&config, &pool, &sandbox, &here).await?;
         (config, house, Some(sandbox))
     } else {
@@ -78,13 +76,12 @@ pub(crate) async fn run(args: &Args) -> Result<(), CliError> {
 async fn sandboxed(
     config: &Config,
     pool: &PgPool,
-    sandbox: &Sandbox,
+    sandbox: &Running,
     here: &Path,
 ) -> Result<House, CliError> {
     let vault = Vault::from_keys(sandbox_key(here)?.expose()).map_err(greenroom_worker::StartError::Key)?;
-    let google = sandbox.google();
-    let secret = Secret::from(google.client_secret);
-    Ok(House::with_secrets(config, pool, &Clock::system(), vault, google.client_id, secret).await?)
+    let providers = providers(config, &sandbox.ready())?;
+    Ok(House::with_secrets(config, pool, &Clock::system(), vault, providers).await?)
 }
 
 /// Returns the key that seals the sandbox's tokens: made once, kept for the owner alone, worth nothing.

@@ -67,11 +67,12 @@ pub(super) async fn run(args: &SyncArgs, terminal: &mut Terminal) -> Result<(), 
 /// Runs the benchmark and returns its rows: first sync, the same again, the bare client.
 async fn sync(args: &SyncArgs, progress: &ProgressBar) -> Result<Vec<Measured>, CliError> {
     let (ready, _sandbox) = spawn_sandbox(args).await?;
-    let mut stage = Stage::set(DATABASE, &ready).await?;
+    let mut stage = Stage::set(DATABASE, &ready, "http://127.0.0.1:8080").await?;
     stage.set_in_flight(args.in_flight).await?;
     let (agency, _) = stage.agency("Bench").await?;
     let google = &ready.google;
-    let connection = stage.creator(agency, "Bench", &google.channel_id, &google.refresh_token).await?;
+    let creator = stage.creator(agency, "Bench").await?;
+    let connection = stage.connect(creator, &google.channel_id, &google.refresh_token).await?;
 
     let stop = CancellationToken::new();
     let served = [Served { queue: SyncChannel::POLICY.queue.to_owned(), slots: Some(1) }];
