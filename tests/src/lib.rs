@@ -24,5 +24,6 @@ mod procfile;
 mod raw_sql;
 #[cfg(test)]
 mod schema;
+mod tokens;
 #[cfg(test)]
 mod world;

@@ -27,6 +27,14 @@ impl WorkerProcess {
 
     /// Starts a worker that answers probes on this port.
     pub(crate) fn start_with(world: &World, queues: &str, probe_port: Option<u16>) -> Self {
+        let port = probe_port.map(|port| port.to_string());
+        let env: Vec<(&str, &str)> =
+            port.iter().map(|port| ("GREENROOM_PROBE_PORT", port.as_str())).collect();
+        Self::start_in(world, queues, &env)
+    }
+
+    /// Starts a worker with more in its environment.
+    pub(crate) fn start_in(world: &World, queues: &str, env: &[(&str, &str)]) -> Self {
         let log = tempfile::tempfile().unwrap();
         let this = module_path!().split_once("::").unwrap().1;
         let child = Command::new(std::env::current_exe().unwrap())
@@ -41,7 +49,7 @@ impl WorkerProcess {
                 ("GREENROOM__QUEUE__SWEEP_INTERVAL_MS", "200"),
                 ("GREENROOM__DATABASE__IDLE_IN_TRANSACTION_TIMEOUT_MS", "2000"),
             ])
-            .envs(probe_port.map(|port| ("GREENROOM_PROBE_PORT", port.to_string())))
+            .envs(env.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log.try_clone().unwrap())

@@ -292,4 +292,4 @@ fn random() -> Secret {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -58,4 +58,6 @@ pub async fn request_refresh(
 }
 
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
 mod tests;

@@ -24,6 +24,8 @@
 //!
 //! It does not know which rows hold tokens, nor how to refresh one: that is `greenroom-connections`.
 
+#[cfg(test)]
+mod corpus;
 mod keys;
 mod place;
 #[cfg(test)]

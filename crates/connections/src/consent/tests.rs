@@ -20,11 +20,11 @@ use crate::tokens::Tokens;
 use crate::tokens::tests::KEY;
 use crate::{TokenError, list};
 
-struct World {
-    db: Database,
-    sandbox: Running,
+pub(crate) struct World {
+    pub(crate) db: Database,
+    pub(crate) sandbox: Running,
     consents: Consents,
-    user: UserId,
+    pub(crate) user: UserId,
 }
 
 fn client(id: &str, secret: &str) -> OauthClient {
@@ -32,7 +32,7 @@ fn client(id: &str, secret: &str) -> OauthClient {
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let db = Database::new().await;
         let settings = greenroom_sandbox::Settings { channels: 2, clock: db.clock(), ..Default::default() };
         let sandbox = Sandbox::start(settings).await.unwrap();
@@ -154,7 +154,7 @@ impl World {
         )
     }
 
-    async fn drain(&self) {
+    pub(crate) async fn drain(&self) {
         let connections = Arc::new(Connections {
             pool: self.db.pool().clone(),
             vault: self.consents.vault.clone(),
@@ -164,7 +164,7 @@ impl World {
         drain(&Queue::new(self.db.pool().clone()), &jobs(Some(&connections))).await.unwrap();
     }
 
-    async fn enqueue(&self, job: &impl greenroom_queue::Job) {
+    pub(crate) async fn enqueue(&self, job: &impl greenroom_queue::Job) {
         let queue = Queue::new(self.db.pool().clone());
         queue.enqueue(job).await.unwrap();
         self.drain().await;
@@ -177,7 +177,7 @@ impl World {
         ended.is_some()
     }
 
-    async fn number(&self, sql: &'static str) -> i64 {
+    pub(crate) async fn number(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(self.db.pool()).await.unwrap()
     }
 }
@@ -389,6 +389,22 @@ async fn who_leaves_is_forgotten_by_us_and_by_the_provider() {
     world.db.advance(Duration::from_hours(2 * 24)).await;
     world.enqueue(&crate::jobs::purge::Purge {}).await;
     assert_eq!(world.number("select count(*) from youtube_connections").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_allows_any_more_is_not_kept() {
+    let world = World::new().await;
+    world.connect(world.of(Platform::Youtube), &[]).await.unwrap();
+    world.connect(world.of(Platform::Instagram), &[]).await.unwrap();
+    let gone = "update youtube_connections
+                   set connection_status = 'error', connection_error = 'reauth_required', updated_at = greenroom.now()";
+    sqlx::raw_sql(gone).execute(world.db.pool()).await.unwrap();
+    for (days, left) in [(29, 1), (2, 0)] {
+        world.db.advance(Duration::from_hours(24 * days)).await;
+        world.enqueue(&crate::jobs::purge::Purge {}).await;
+        assert_eq!(world.number("select count(*) from youtube_connections").await, left, "{days}");
+    }
+    assert_eq!(world.number("select count(*) from instagram_connections").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

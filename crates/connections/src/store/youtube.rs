@@ -193,14 +193,18 @@ pub async fn due_for_sync(
     .await
 }
 
-/// Removes one connection that ended so many days ago, with everything that hangs on it; false when there is none.
+/// Removes one connection that ended so many days ago, or whose owner took his consent back and did not return within
+/// thirty, with everything that hangs on it; false when there is none.
 pub(crate) async fn purge_one(conn: &mut PgConnection, days: i32) -> sqlx::Result<bool> {
     let purged = sqlx::query!(
         "delete from youtube_connections
           where id = (select id from youtube_connections
-                       where disconnected_at < greenroom.now() - make_interval(days => $1)
-                         and connection_status = 'disconnected'
-                       order by disconnected_at limit 1 for update skip locked)",
+                       where (connection_status = 'disconnected'
+                              and disconnected_at < greenroom.now() - make_interval(days => $1))
+                          or (connection_status = 'error' and connection_error = 'reauth_required'
+                              and updated_at < greenroom.now() - make_interval(days => greatest($1, 30))
+                              and coalesce(token_expires_at, created_at) < greenroom.now() - interval '30 days')
+                       limit 1 for update skip locked)",
         days,
     )
     .execute(conn)
