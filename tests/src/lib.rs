@@ -24,6 +24,7 @@ mod procfile;
 mod raw_sql;
 #[cfg(test)]
 mod schema;
+#[cfg(test)]
 mod tokens;
 #[cfg(test)]
 mod world;
