@@ -31,6 +31,21 @@ create trigger price_is_final before update on public.credit_action_costs
            is distinct from (new.id, new.action_type, new.base_cost_dollars, new.compute_cost_dollars))
     execute function greenroom.refuse_change('Set is_active = false and insert the new price as a row of its own.');
 
+-- When period k of an account begins: always from its anchor, in plain UTC months, so that a 31st becomes the last day of
+-- a shorter month and a 31st again after it, and no change of summer time matters.
+create function greenroom.nth_reset(anchor timestamptz, k integer) returns timestamptz
+    language sql immutable parallel safe
+    return (anchor at time zone 'UTC' + make_interval(months => k)) at time zone 'UTC';
+
+-- The period that an instant is in: months between the two, and one less where that would lie ahead.
+create function greenroom.periods_until(anchor timestamptz, instant timestamptz) returns integer
+    language sql immutable parallel safe
+    return (date_part('year', instant at time zone 'UTC') * 12 + date_part('month', instant at time zone 'UTC')
+            - date_part('year', anchor at time zone 'UTC') * 12 - date_part('month', anchor at time zone 'UTC'))::integer
+           - (greenroom.nth_reset(anchor, (date_part('year', instant at time zone 'UTC') * 12
+                + date_part('month', instant at time zone 'UTC') - date_part('year', anchor at time zone 'UTC') * 12
+                - date_part('month', anchor at time zone 'UTC'))::integer) > instant)::integer;
+
 create table public.user_credit_balances (
     id uuid primary key default gen_random_uuid(),
     user_id uuid not null references public.users on delete cascade,
@@ -50,12 +65,14 @@ create table public.user_credit_balances (
     reserved_balance numeric(20, 6) not null default 0,
     reset_anchor_at timestamptz not null default greenroom.now(),
     version bigint not null default 0,
+    rolled_over numeric(20, 6) not null default 0,
     constraint user_credit_balances_user_id_key unique (user_id),
     constraint balance_is_earned_minus_consumed check (current_balance = total_earned - total_consumed),
     constraint reserved_not_negative check (reserved_balance >= 0),
     constraint balance_not_negative check (current_balance >= 0),
     constraint reserved_within_balance check (is_unlimited or reserved_balance <= current_balance),
     constraint allowance_not_negative check (monthly_allowance >= 0),
+    constraint rolled_over_not_negative check (rolled_over >= 0),
     constraint resets_forward check (next_reset_at > last_reset_at)
 );
 comment on table public.user_credit_balances is
@@ -63,6 +80,8 @@ comment on table public.user_credit_balances is
 comment on column public.user_credit_balances.total_earned is 'Sum of greenroom.credit_grants: granted, net of expired.';
 comment on column public.user_credit_balances.reserved_balance is 'Sum of held reservations; what may be spent is current_balance minus this.';
 comment on column public.user_credit_balances.reset_anchor_at is 'Every reset is anchor plus k months, never the last reset plus one.';
+comment on column public.user_credit_balances.rolled_over is
+    'What was kept of earlier allowances at the last reset, where the policy keeps some; it is allowance still, and may expire.';
 create index user_credit_balances_reset_due on public.user_credit_balances (next_reset_at);
 
 create table greenroom.credit_grants (

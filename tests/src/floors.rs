@@ -21,11 +21,12 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// The arrows inside a floor: who may use whom. A refresh of a token is a run that is logged (ADR 17).
-const CHAINS: [(&str, &str); 6] = [
+const CHAINS: [(&str, &str); 7] = [
     ("http", "vault"),
     ("llm", "http"),
     ("llm", "vault"),
     ("mail", "queue"),
+    ("credits", "sync"),
     ("connections", "sync"),
     ("connections", "credits"),
 ];

@@ -10,11 +10,13 @@ pub use crate::store::service_tokens::{NewToken, ServiceToken, create, list, rev
 use crate::token;
 
 /// What a service token may be allowed to do.
-pub const SCOPES: [&str; 7] = [
+pub const SCOPES: [&str; 9] = [
     "connection.connect",
     "connection.disconnect",
     "connection.read",
     "connection.sync",
+    "credits.grant",
+    "credits.read",
     "job.cancel",
     "job.operate",
     "job.read",

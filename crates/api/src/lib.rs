@@ -12,6 +12,10 @@
 //!   GET  /v1/connections                      connection.read        in pages
 //!   GET  /v1/connections/{id}                 connection.read
 //!   DELETE /v1/connections/{id}               connection.disconnect
+//!   GET  /v1/users/{id}/credits, …/events     credits.read           what an account has, and what it spent it on
+//!   GET  /v1/credits/prices                   credits.read
+//!   POST /v1/users/{id}/credits/grants        credits.grant          operators; named by Idempotency-Key
+//!   POST /v1/credits/events/{id}/refund       credits.grant          operators; once an event
 //!   GET  /v1/jobs                             job.read          newest first, in pages
 //!   GET  /v1/jobs/{id}                        job.read
 //!   POST /v1/jobs/{id}/cancel                 job.cancel        200 when it is over, 202 when it was asked to end

@@ -41,6 +41,7 @@ kinds! {
     INCOMPLETE_CONSENT = UNPROCESSABLE_ENTITY "incomplete_consent" "The consent leaves out what is needed";
     NOT_CONFIGURED = SERVICE_UNAVAILABLE "platform_not_configured" "The platform cannot be connected here";
     PROVIDER_AWAY = BAD_GATEWAY "provider_unavailable" "The platform did not answer as it should";
+    KEY_REUSED = CONFLICT "idempotency_key_reuse" "The key names something else";
     WRONG_STATE = CONFLICT "wrong_state" "Not in the job's state";
     KEY_HELD = CONFLICT "key_held" "The same work is already open";
     TOO_LARGE = PAYLOAD_TOO_LARGE "body_too_large" "The body is too large";
@@ -210,6 +211,14 @@ impl From<CreditsError> for Problem {
                 error!(%error, "Work without a price was asked for");
                 Self::new(PRICE_UNKNOWN, "no price is set for this work: tell the operators")
             }
+            CreditsError::NoSuchEvent(_) | CreditsError::UserNotFound(_) => {
+                Self::new(NOT_FOUND, error.to_string())
+            }
+            CreditsError::NothingToRefund(_) => Self::new(WRONG_STATE, error.to_string()),
+            CreditsError::KeyReuse { .. } | CreditsError::GrantKeyReuse(_) => {
+                Self::new(KEY_REUSED, error.to_string())
+            }
+            CreditsError::Amount => Self::new(BAD_BODY, error.to_string()),
             CreditsError::Database(error) => error.into(),
             other => Self::internal(&other),
         }

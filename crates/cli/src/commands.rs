@@ -3,6 +3,7 @@
 mod access;
 mod bench;
 mod connections;
+mod credits;
 mod demo;
 mod doctor;
 mod follow;
@@ -52,6 +53,9 @@ pub(crate) enum Command {
     /// Lists connected accounts, says what is the matter with one, and refreshes its tokens.
     #[command(subcommand)]
     Connections(connections::Command),
+    /// Shows accounts, grants, refunds, resets and audits credits, and sets prices.
+    #[command(subcommand)]
+    Credits(credits::Command),
     /// Encrypts, decrypts, rotates and classifies a token; counts the stored ones by key and seals them again.
     #[command(subcommand)]
     Tokens(tokens::Command),
@@ -85,6 +89,7 @@ impl Command {
             Self::Jobs(command) => Box::pin(until_interrupted(jobs::run(command, terminal))).await,
             Self::Sync(command) => until_interrupted(sync::run(command, terminal)).await,
             Self::Connections(command) => until_interrupted(connections::run(command, terminal)).await,
+            Self::Credits(command) => Box::pin(until_interrupted(credits::run(command, terminal))).await,
             Self::Access(command) => until_interrupted(access::run(command, terminal)).await,
             Self::Tokens(command) => until_interrupted(tokens::run(&command, terminal)).await,
             Self::Keys(command) => until_interrupted(keys::run(&command, terminal)).await,

@@ -3,7 +3,8 @@
 use std::fmt;
 
 /// A kind of work that has a price, as the enum `credit_action_type` writes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "credit_action_type", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it all")]
 pub enum ActionType {

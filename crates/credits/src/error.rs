@@ -3,7 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use greenroom_model::{MicroCredits, ReservationId, UserId};
+use greenroom_model::{MicroCredits, ReservationId, UsageEventId, UserId};
 
 use crate::{ActionType, Key};
 
@@ -63,6 +63,21 @@ pub enum CreditsError {
     /// No such person, or no longer.
     #[error("user {0} does not exist: nothing can be charged to them")]
     UserNotFound(UserId),
+    /// No such event, or no longer.
+    #[error("there is no usage event {0}")]
+    NoSuchEvent(UsageEventId),
+    /// An event of no credits, or one that is a refund itself.
+    #[error("event {0} charged nothing that could be given back")]
+    NothingToRefund(UsageEventId),
+    /// A grant of nothing, or of less.
+    #[error("an amount is above zero: to take credits back, write a clawback")]
+    Amount,
+    /// One key was used for two different grants.
+    #[error("idempotency key {0} was used for another grant: name each grant by a key of its own")]
+    GrantKeyReuse(String),
+    /// The log of the run could not be written.
+    #[error(transparent)]
+    Sync(#[from] greenroom_sync::SyncError),
     /// The database refused or was not there.
     #[error("the ledger could not be read or written: {0}")]
     Database(#[from] sqlx::Error),
@@ -74,10 +89,13 @@ impl CreditsError {
         match self {
             Self::Insufficient(_) => "insufficient_credits",
             Self::PriceUnknown { .. } => "price_unknown",
-            Self::KeyReuse { .. } => "idempotency_key_reuse",
+            Self::KeyReuse { .. } | Self::GrantKeyReuse(_) => "idempotency_key_reuse",
             Self::ReservationResolved { .. } => "reservation_resolved",
             Self::UserNotFound(_) => "user_not_found",
-            Self::Database(_) => "database",
+            Self::NoSuchEvent(_) => "event_not_found",
+            Self::NothingToRefund(_) => "nothing_to_refund",
+            Self::Amount => "amount",
+            Self::Database(_) | Self::Sync(_) => "database",
         }
     }
 }

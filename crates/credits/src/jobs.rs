@@ -1,13 +1,33 @@
 //! The jobs of this slice, one a file.
 
+pub(crate) mod audit;
 pub(crate) mod expire_reservations;
+pub(crate) mod reset_monthly;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use greenroom_queue::Jobs;
 use sqlx::PgPool;
 
-/// Lists the jobs of this slice; without a pool they are only declared.
-pub fn jobs(pool: Option<&Arc<PgPool>>) -> Jobs {
-    Jobs::new().with::<expire_reservations::ExpireReservations>(pool)
+use crate::Settings;
+
+/// How long work over all accounts may take.
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
+
+/// What the jobs of this slice work with.
+#[derive(Clone, Debug)]
+pub struct Credits {
+    /// Where the ledger is.
+    pub pool: PgPool,
+    /// How.
+    pub settings: Settings,
+}
+
+/// Lists the jobs of this slice; without a state they are only declared.
+pub fn jobs(credits: Option<&Arc<Credits>>) -> Jobs {
+    Jobs::new()
+        .with::<expire_reservations::ExpireReservations>(credits)
+        .with::<reset_monthly::ResetMonthly>(credits)
+        .with::<audit::Audit>(credits)
 }

@@ -9,27 +9,40 @@
 //! The first invariants of a balance are CHECKs in the database, so no other program can break them
 //! either. Locks are taken in one order everywhere: reservation, event, balance; the balance last.
 //!
-//! Not here: the monthly reset, the audit and prices of models by token.
+//! Every month what is left of an allowance expires and the next one comes ([`reset`]); every night all accounts are
+//! held against their ledgers ([`audit`]).
+//!
+//! Not here: prices of models by token.
 
 mod action;
+mod audit;
 mod charge;
 mod cost;
 mod error;
 mod event;
+mod grant;
 mod jobs;
 mod key;
+mod refund;
 mod reservation;
+mod reset;
+mod settings;
 mod store;
 
 #[cfg(test)]
 mod tests;
 
 pub use action::ActionType;
+pub use audit::{AuditWalk, Discrepancy, Invariant};
 pub use charge::{Charged, charge};
 pub use cost::{Cost, Price};
 pub use error::{CreditsError, InsufficientCredits};
 pub use event::{Details, Free, Resource, record_free};
-pub use jobs::jobs;
+pub use grant::{Given, Grant, GrantKind, grant};
+pub use jobs::{Credits, jobs};
 pub use key::Key;
+pub use refund::{Refunded, refund};
 pub use reservation::{Hold, Reservation, Reserved, Settled, expire, release, reserve, settle};
-pub use store::{balances, prices};
+pub use reset::{Reset, reset_batch, restart};
+pub use settings::{Leftover, ResetMode, Settings};
+pub use store::{balances, prices, usage};

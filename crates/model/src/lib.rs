@@ -13,5 +13,5 @@ pub use ids::{
     CommentId, ConnectionId, JobId, LocationId, OrganizationId, ReservationId, SyncRunId, UsageEventId,
     UserId, VideoId,
 };
-pub use money::{Dollars, MicroCredits};
+pub use money::{Dollars, MicroCredits, NotAnAmount};
 pub use platform::{Platform, UnknownPlatform};

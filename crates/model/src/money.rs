@@ -96,6 +96,54 @@ impl Dollars {
     }
 }
 
+/// Reads a decimal number into its smallest unit; nothing is rounded.
+fn read_decimal(text: &str, decimals: usize) -> Result<i64, NotAnAmount> {
+    let wrong = || NotAnAmount { text: text.to_owned(), decimals };
+    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
+    let (whole, rest) = digits.split_once('.').unwrap_or((digits, ""));
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || rest.len() > decimals || !is_number(whole) || !is_number(rest) {
+        return Err(wrong());
+    }
+    let all: i64 = format!("{whole}{rest:0<decimals$}").parse().map_err(|_| wrong())?;
+    Ok(sign * all)
+}
+
+/// A text that is no amount of its kind.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotAnAmount {
+    text: String,
+    decimals: usize,
+}
+
+impl fmt::Display for NotAnAmount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} is no amount: write a number such as 12.5, with at most {} decimals",
+            self.text, self.decimals
+        )
+    }
+}
+
+impl std::error::Error for NotAnAmount {}
+
+impl std::str::FromStr for MicroCredits {
+    type Err = NotAnAmount;
+
+    fn from_str(text: &str) -> Result<Self, NotAnAmount> {
+        read_decimal(text, 6).map(Self)
+    }
+}
+
+impl std::str::FromStr for Dollars {
+    type Err = NotAnAmount;
+
+    fn from_str(text: &str) -> Result<Self, NotAnAmount> {
+        read_decimal(text, 12).map(Self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,5 +165,16 @@ mod tests {
         assert_eq!(Dollars(100_001).credits_rounded_up(), MicroCredits(2));
         // $0.10 is one credit.
         assert_eq!(Dollars(100_000_000_000).credits_rounded_up(), MicroCredits::whole(1));
+    }
+
+    #[test]
+    fn amounts_are_read_exactly_or_not_at_all() {
+        for (text, micro) in [("12.5", 12_500_000), ("0.000001", 1), ("-3", -3_000_000), ("7.", 7_000_000)] {
+            assert_eq!(text.parse(), Ok(MicroCredits(micro)), "{text}");
+        }
+        for text in ["", ".", ".5", "1e3", "1,5", "0.0000001", "--1", "+1", "99999999999999999999"] {
+            assert!(text.parse::<MicroCredits>().is_err(), "{text}");
+        }
+        assert_eq!("0.000000000001".parse(), Ok(Dollars(1)));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use greenroom_boot::{Config, ExposeSecret as _, secrets};
 use greenroom_connections::{Connections, Consents, Providers, Tokens, check_keys};
+use greenroom_credits::Credits;
 use greenroom_http::Client;
 use greenroom_model::Clock;
 use greenroom_queue::Jobs;
@@ -22,7 +23,7 @@ pub struct House {
     pub consents: Consents,
     connections: Arc<Connections>,
     youtube: Arc<Youtube>,
-    pool: Arc<PgPool>,
+    credits: Arc<Credits>,
 }
 
 impl House {
@@ -71,21 +72,15 @@ impl House {
             tokens: tokens_settings,
             clock: clock.clone(),
         };
+        let credits = Credits { pool: pool.clone(), settings: config.section("credits")? };
         let youtube = Arc::new(Youtube::new(pool.clone(), http, tokens, settings, clock.clone()));
-        Ok(Self {
-            vault,
-            consents,
-            connections: Arc::new(connections),
-            youtube,
-            pool: Arc::new(pool.clone()),
-        })
+        Ok(Self { vault, consents, connections: Arc::new(connections), youtube, credits: Arc::new(credits) })
     }
 }
 
 /// Lists every job of the house; without a house they are only declared.
 pub fn jobs(house: Option<&House>) -> Jobs {
-    let pool = house.map(|house| &house.pool);
     greenroom_youtube::jobs(house.map(|house| &house.youtube))
         .and(greenroom_connections::jobs(house.map(|house| &house.connections)))
-        .and(greenroom_credits::jobs(pool))
+        .and(greenroom_credits::jobs(house.map(|house| &house.credits)))
 }

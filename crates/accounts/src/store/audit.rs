@@ -13,6 +13,10 @@ pub enum Action {
     ConnectionReauthorised,
     /// It was ended.
     ConnectionDisconnected,
+    /// Credits were given.
+    CreditsGranted,
+    /// Credits were taken back, or a charge was reversed.
+    CreditsAdjusted,
 }
 
 impl Action {
@@ -22,6 +26,8 @@ impl Action {
             Self::ConnectionConnected => "connection.connected",
             Self::ConnectionReauthorised => "connection.reauthorised",
             Self::ConnectionDisconnected => "connection.disconnected",
+            Self::CreditsGranted => "credits.granted",
+            Self::CreditsAdjusted => "credits.adjusted",
         }
     }
 }

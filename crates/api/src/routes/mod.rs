@@ -1,6 +1,7 @@
 //! The routes, and what stands around all of them.
 
 mod connections;
+mod credits;
 mod jobs;
 mod oauth;
 mod youtube;
@@ -27,6 +28,11 @@ pub fn router(api: Api) -> Router {
         .route("/oauth/{platform}/callback", get(oauth::callback))
         .route("/v1/connections", get(connections::list))
         .route("/v1/connections/{id}", get(connections::show).delete(connections::disconnect))
+        .route("/v1/users/{id}/credits", get(credits::balance))
+        .route("/v1/users/{id}/credits/events", get(credits::events))
+        .route("/v1/users/{id}/credits/grants", post(credits::grant))
+        .route("/v1/credits/events/{id}/refund", post(credits::refund))
+        .route("/v1/credits/prices", get(credits::list_prices))
         .route("/v1/jobs", get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::show))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))

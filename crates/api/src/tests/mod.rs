@@ -1,6 +1,7 @@
 //! The API over real HTTP, on a database of each test's own.
 
 mod connections;
+mod credits;
 mod door;
 mod ending;
 mod jobs;

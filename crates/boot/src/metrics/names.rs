@@ -65,5 +65,9 @@ names! {
     Counter "greenroom_token_plaintext_reads_total" "Tokens that were found stored as plain text.";
     Counter "greenroom_tokens_undecryptable_total" "Tokens that no key in ENCRYPTION_KEY opened.";
     Counter "greenroom_credits_charged_micro_total" "Credits charged, in millionths.";
+    Counter "greenroom_credits_resets_total" "Accounts whose period of credits began.";
+    Gauge "greenroom_credits_reset_lag_seconds" "How long the account has waited that is due for its reset the longest.";
+    Histogram "greenroom_credits_reset_seconds" "How long a reset of all due accounts took.";
+    Gauge "greenroom_credits_discrepancies" "Rules that accounts break, as the last audit has found.";
     Counter "greenroom_credits_uncollected_micro_total" "Credits of finished work that could not be collected, in millionths.";
 }

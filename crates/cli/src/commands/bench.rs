@@ -1,6 +1,7 @@
 //! `greenroom bench`: measures, and prints the tables of it.
 
 mod adapter;
+mod credits;
 mod queue;
 mod sync;
 
@@ -13,6 +14,8 @@ pub(crate) enum Bench {
     Sync(sync::SyncArgs),
     /// Drains, enqueues and waits in every way that matters, beside other queues, and judges the gates.
     Queue(queue::QueueArgs),
+    /// Charges, reserves and settles, and begins the month of a million accounts while charges go on.
+    Credits(credits::CreditsArgs),
     /// Does one thing with the queue on the empty database of `DATABASE_URL`, and says in one line of JSON
     /// how long it took: what a comparison of queues calls.
     #[command(subcommand)]
@@ -24,6 +27,7 @@ pub(super) async fn run(bench: &Bench, terminal: &mut Terminal) -> Result<(), Cl
     match bench {
         Bench::Sync(args) => sync::run(args, terminal).await,
         Bench::Queue(args) => queue::run(args, terminal).await,
+        Bench::Credits(args) => credits::run(args, terminal).await,
         Bench::Adapter(op) => adapter::run(op, terminal).await,
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use greenroom_boot::signals;
+use greenroom_credits::AuditWalk;
 use greenroom_model::{Clock, ConnectionId, LocationId, UserId};
 use greenroom_sandbox::{Bucket, Running, Sandbox};
 use greenroom_vault::Secret;
@@ -81,6 +82,8 @@ struct Credits {
     charged: String,
     balances: String,
     reserved: String,
+    /// Accounts whose month began, with a new allowance.
+    periods_begun: i64,
 }
 
 /// Plays the demo and tells its account.
@@ -157,6 +160,8 @@ struct Cast {
 /// What was played, and what of it is not as it must be.
 struct Played {
     connections: consents::Connections,
+    /// Accounts whose new period began.
+    resets: i64,
     queue: act::Queue,
     disagreements: Vec<String>,
 }
@@ -181,12 +186,15 @@ async fn perform(
     bar.set_message("forty days pass for their tokens");
     let connections = consents::grow_old(&stage.pool, outside).await?;
     idle(stage, bar).await?;
+    bar.set_message("a month passes for their credits");
+    let resets = consents::a_month_passes(&stage.pool).await?;
+    idle(stage, bar).await?;
     bar.suspend(|| terminal.note("The queue's act: the failures that are logged from here on are played."));
     bar.set_message("the queue: limits, a breaker, a retry, a redrive");
     let mut disagreements = Vec::new();
     let queue = act::play(stage, sandbox, &mut disagreements).await?;
     bar.finish_and_clear();
-    Ok(Played { connections, queue, disagreements })
+    Ok(Played { connections, resets, queue, disagreements })
 }
 
 async fn scenes(stage: &Stage, api_url: &str, cast: &Cast, bar: &ProgressBar) -> Result<(), CliError> {
@@ -281,7 +289,7 @@ async fn account(
     played: Played,
     elapsed: Duration,
 ) -> Result<Account, CliError> {
-    let Played { connections, queue, mut disagreements } = played;
+    let Played { connections, resets, queue, mut disagreements } = played;
     let pool = &stage.pool;
     let mut jobs: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
     for row in sqlx::query!(r#"select job_type, status, count(*) as "n!" from background_jobs group by 1, 2"#)
@@ -327,8 +335,14 @@ async fn account(
     hold("units of quota", rows.units, stats.units(Bucket::Default) - totals.len() as u64);
     hold("connections audited", connections.audited, 4);
     hold("tokens renewed", connections.refreshed, 4);
-    // A sync of each channel, and a refresh of each connection.
-    hold("successful runs", runs.get("success").copied().unwrap_or(0), totals.len() as u64 + 4);
+    hold("periods of credits begun", resets, 2);
+    let mut audit = AuditWalk::default();
+    let mut conn = pool.acquire().await?;
+    while audit.step(&mut conn).await.map_err(greenroom_youtube::Error::from)? {}
+    drop(conn);
+    hold("accounts that do not add up", i64::try_from(audit.found.len()).unwrap_or(i64::MAX), 0);
+    // A sync of each channel, a refresh of each connection, and a reset of the accounts.
+    hold("successful runs", runs.get("success").copied().unwrap_or(0), totals.len() as u64 + 5);
     hold(
         "runs that did not succeed",
         runs.iter().filter(|(status, _)| *status != "success").map(|(_, n)| n).sum(),
@@ -351,6 +365,7 @@ async fn account(
             charged: plain(&credits.charged),
             balances: plain(&credits.balances),
             reserved: plain(&credits.reserved),
+            periods_begun: resets,
         },
         quota_units: rows.units,
         queue,
@@ -413,6 +428,7 @@ pub(crate) fn describe(account: &Account) -> String {
     }
     line("Usage events", account.credits.events.to_string());
     line("Credits charged", account.credits.charged.clone());
+    line("Months of credits begun", account.credits.periods_begun.to_string());
     line("Credits left, reserved", format!("{}, {}", account.credits.balances, account.credits.reserved));
     line("Units of quota", account.quota_units.to_string());
     let connections = &account.connections;

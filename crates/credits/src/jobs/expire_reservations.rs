@@ -5,8 +5,8 @@
 
 use greenroom_queue::{Context, Done, Job, JobError, Policy, Stop};
 use serde::{Deserialize, Serialize};
-use sqlx::PgPool;
 
+use super::Credits;
 use crate::{CreditsError, expire};
 
 const BATCH: i64 = 500;
@@ -27,18 +27,18 @@ impl JobError for CreditsError {}
 impl Job for ExpireReservations {
     const KIND: &'static str = "credits.expire_reservations";
     const POLICY: Policy = Policy::on("housekeeping").cron("*/5 * * * *").max_attempts(3);
-    type State = PgPool;
+    type State = Credits;
     type Report = ReservationsExpired;
 
     fn key(&self) -> Option<String> {
         Some("all".to_owned())
     }
 
-    async fn run(self, pool: &PgPool, ctx: &Context) -> Result<Done<ReservationsExpired>, Stop> {
+    async fn run(self, credits: &Credits, ctx: &Context) -> Result<Done<ReservationsExpired>, Stop> {
         let mut report = ReservationsExpired { expired: 0 };
         loop {
             ctx.check()?;
-            match expire(pool, BATCH).await? {
+            match expire(&credits.pool, BATCH).await? {
                 0 => return Ok(report.into()),
                 expired => report.expired += expired,
             }

@@ -9,6 +9,7 @@ pub(crate) mod events;
 pub(crate) mod grants;
 pub mod prices;
 pub(crate) mod reservations;
+pub mod usage;
 
 /// Ends a transaction, or a savepoint, by what came of it.
 ///

@@ -3,6 +3,7 @@
 mod ledger;
 mod model;
 mod races;
+mod resets;
 
 use std::time::Duration;
 
@@ -108,7 +109,11 @@ async fn must_add_up(conn: &mut PgConnection, user: UserId) {
             ('I7', b.reserved_balance = (select coalesce(sum(amount), 0) from greenroom.credit_reservations
                                           where user_id = b.user_id and state = 'held')),
             ('I8', b.current_month_consumed = (select coalesce(sum(credits_charged), 0) from credit_usage_events
-                                                where user_id = b.user_id and created_at >= b.last_reset_at))
+                                                where user_id = b.user_id and created_at >= b.last_reset_at
+                                                  and (reverses_event_id is null or exists (
+                                                      select from credit_usage_events r
+                                                       where r.id = credit_usage_events.reverses_event_id
+                                                         and r.created_at >= b.last_reset_at))))
           ) as invariant (name, holds)
           where b.user_id = $1 and holds is not true",
     )

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use greenroom_model::{Dollars, JobId};
+use greenroom_model::{Dollars, JobId, UsageEventId};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::*;
-use crate::{Cost, CreditsError, charge, expire, release, settle};
+use crate::reset::reset_batch;
+use crate::{Cost, CreditsError, Settings, charge, expire, refund, release, settle};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -18,6 +19,8 @@ enum Step {
     Charge(u8, i64),
     Expire,
     Unlimited(bool),
+    Refund(u8),
+    Month,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,18 @@ struct Model {
     current: i64,
     unlimited: bool,
     reservations: HashMap<u8, State>,
-    events: HashMap<u8, i64>,
+    events: HashMap<u8, Event>,
+    /// What of the allowance is used.
+    used: i64,
+    month: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Event {
+    charged: i64,
+    unlimited: bool,
+    month: u32,
+    refunded: bool,
 }
 
 impl Model {
@@ -61,7 +75,7 @@ impl Model {
     /// Returns what the key has been charged.
     fn settle(&mut self, key: u8, owed: i64) -> Result<i64, &'static str> {
         let freed = match self.reservations[&key] {
-            State::Settled => return Ok(self.events[&key]),
+            State::Settled => return Ok(self.events[&key].charged),
             State::Released => return Err("reservation_resolved"),
             State::Held(amount) => amount,
             State::Expired => 0,
@@ -69,11 +83,10 @@ impl Model {
         if !self.events.contains_key(&key) {
             let available = (self.current - self.reserved() + freed).max(0);
             let charged = if self.unlimited { owed } else { owed.min(available) };
-            self.take(charged);
-            self.events.insert(key, charged);
+            self.take(key, charged);
         }
         self.reservations.insert(key, State::Settled);
-        Ok(self.events[&key])
+        Ok(self.events[&key].charged)
     }
 
     fn release(&mut self, key: u8) -> Result<(), &'static str> {
@@ -87,13 +100,12 @@ impl Model {
 
     fn charge(&mut self, key: u8, owed: i64) -> Result<i64, &'static str> {
         if let Some(before) = self.events.get(&key) {
-            return Ok(*before);
+            return Ok(before.charged);
         }
         if !self.affords(owed) {
             return Err("insufficient_credits");
         }
-        self.take(owed);
-        self.events.insert(key, owed);
+        self.take(key, owed);
         Ok(owed)
     }
 
@@ -105,10 +117,36 @@ impl Model {
         }
     }
 
-    fn take(&mut self, credits: i64) {
+    fn take(&mut self, key: u8, charged: i64) {
         if !self.unlimited {
-            self.current -= credits;
+            self.current -= charged;
+            self.used += charged;
         }
+        let event = Event { charged, unlimited: self.unlimited, month: self.month, refunded: false };
+        self.events.insert(key, event);
+    }
+
+    fn refund(&mut self, key: u8) -> Result<i64, &'static str> {
+        let event = self.events.get_mut(&key).unwrap();
+        if event.charged == 0 {
+            return Err("nothing_to_refund");
+        }
+        if !event.refunded && !event.unlimited {
+            self.current += event.charged;
+            if event.month == self.month {
+                self.used -= event.charged;
+            }
+        }
+        event.refunded = true;
+        Ok(event.charged)
+    }
+
+    fn next_month(&mut self) {
+        let allowance = MicroCredits::whole(100).0;
+        let leftover = (self.current - self.reserved()).min(allowance - self.used);
+        let leftover = leftover.min(self.current + allowance - self.reserved()).max(0);
+        self.current += allowance - leftover;
+        (self.used, self.month) = (0, self.month + 1);
     }
 }
 
@@ -123,6 +161,8 @@ fn histories() -> impl Strategy<Value = Vec<Step>> {
         3 => (key, amount).prop_map(|(k, a)| Step::Charge(k, a)),
         1 => Just(Step::Expire),
         1 => any::<bool>().prop_map(Step::Unlimited),
+        2 => (0..4_u8).prop_map(Step::Refund),
+        1 => Just(Step::Month),
     ];
     prop::collection::vec(step, 1..16)
 }
@@ -194,6 +234,24 @@ impl Account<'_> {
                 expire(self.db.pool(), 1_000).await.unwrap();
                 model.expire();
             }
+            Step::Refund(key) => {
+                if !model.events.contains_key(&key) {
+                    return;
+                }
+                let sql = "select id from credit_usage_events where idempotency_key = $1";
+                let event: uuid::Uuid =
+                    sqlx::query_scalar(sql).bind(self.key(key).as_str()).fetch_one(&mut *conn).await.unwrap();
+                let outcome = refund(&mut conn, UsageEventId(event), "a mistake").await;
+                assert_eq!(outcome.map(|r| r.credits.0).map_err(code), model.refund(key));
+            }
+            Step::Month => {
+                let balance = balances::get(&mut conn, self.user).await.unwrap().unwrap();
+                let wait = balance.next_reset_at - self.db.clock().now();
+                self.db.advance(wait.to_std().unwrap() + Duration::from_millis(5)).await;
+                let settings = Settings::default();
+                while reset_batch(&mut conn, &settings, 1_000, &[]).await.unwrap().accounts > 0 {}
+                model.next_month();
+            }
             Step::Unlimited(_) => {}
         }
     }
@@ -225,9 +283,19 @@ async fn play(db: &Database, history: Vec<Step>) {
 
 #[test]
 fn random_histories_agree_with_the_model() {
+    histories_agree(250);
+}
+
+#[test]
+#[ignore = "long, 10 minutes"]
+fn long_ten_thousand_histories_agree_with_the_model() {
+    histories_agree(10_000);
+}
+
+fn histories_agree(cases: u32) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let db = runtime.block_on(Database::new());
-    let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&histories(), |history| {
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

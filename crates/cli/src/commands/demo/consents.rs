@@ -169,6 +169,42 @@ async fn count(pool: &PgPool) -> Result<Connections, CliError> {
     Ok(Connections { connected: row.connected, refreshed: row.refreshed, audited: row.audited })
 }
 
+/// Lets a month pass for the accounts, and waits until the schedule has begun their new period.
+pub(super) async fn a_month_passes(pool: &PgPool) -> Result<i64, CliError> {
+    sqlx::query!(
+        "update user_credit_balances
+            set reset_anchor_at = reset_anchor_at - interval '40 days', last_reset_at = last_reset_at - interval '40 days',
+                next_reset_at = greenroom.nth_reset(reset_anchor_at - interval '40 days', 1)"
+    )
+    .execute(pool)
+    .await?;
+    sqlx::query!(
+        "update greenroom.schedules set next_fire_at = greenroom.now() where name = 'credits.reset_monthly'"
+    )
+    .execute(pool)
+    .await?;
+    let begun = Instant::now();
+    loop {
+        let left = sqlx::query_scalar!(
+            r#"select count(*) as "n!" from user_credit_balances where next_reset_at <= greenroom.now()"#
+        );
+        if left.fetch_one(pool).await? == 0 {
+            break;
+        }
+        if begun.elapsed() > PATIENCE {
+            return Err(CliError::Failed("the month of the accounts has not begun".to_owned()));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let second = "monthly_allowance";
+    Ok(sqlx::query_scalar!(
+        r#"select count(*) - count(distinct user_id) as "n!" from greenroom.credit_grants where kind = $1"#,
+        second
+    )
+    .fetch_one(pool)
+    .await?)
+}
+
 /// Returns the connection of a person's channel.
 pub(super) async fn channel_of(pool: &PgPool, user: UserId) -> Result<ConnectionId, CliError> {
     let id = sqlx::query_scalar!(
