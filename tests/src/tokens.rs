@@ -197,6 +197,14 @@ async fn nobody_tells_a_token_whatever_happens_at_the_finest_level() {
     let access = vault.open(&stored[0]).unwrap().expose().to_owned();
     let secrets =
         [google.refresh_token.clone(), google.client_secret.clone(), access, world.key.expose().to_owned()];
+    // What a platform was asked: a bearer opens it, and nothing else of ours is in it.
+    let others = pieces(&[google.refresh_token, google.client_secret, world.key.expose().to_owned()]);
+    let asked = world.sandbox.transcript();
+    assert!(asked.iter().any(|(path, _)| path == "/token") && asked.len() > 10);
+    for (path, request) in asked.iter().filter(|(path, _)| path != "/token") {
+        assert_eq!(tells(request, &others), None, "{path} was told");
+        assert!(!request.contains("access_token="), "{path} was told in its address");
+    }
     let pieces = pieces(&secrets);
     let log = worker.log();
     assert!(log.contains("TRACE"), "it was to tell everything");

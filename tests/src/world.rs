@@ -39,7 +39,8 @@ impl World {
 
     pub(crate) async fn over(db: Database, videos: u32, comments: u64) -> Self {
         let latency = Duration::from_millis(20);
-        let settings = Settings { videos, comments, latency, clock: db.clock(), ..Settings::default() };
+        let clock = db.clock();
+        let settings = Settings { videos, comments, latency, clock, transcript: true, ..Settings::default() };
         Self { db, sandbox: Sandbox::start(settings).await.unwrap(), key: generate_key() }
     }
 

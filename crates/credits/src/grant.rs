@@ -91,6 +91,8 @@ async fn grant_within(conn: &mut PgConnection, new: &Grant<'_>) -> Result<Given,
     sqlx::query!(
         "update user_credit_balances
             set current_balance = current_balance + a, total_earned = total_earned + a, version = version + 1,
+                -- Lifted above a fifth of the allowance, it may run low once more.
+                low_balance_notified = low_balance_notified and current_balance + a - reserved_balance < monthly_allowance / 5,
                 updated_at = greenroom.now()
            from (select $2::bigint * 0.000001 as a) given
           where user_id = $1",

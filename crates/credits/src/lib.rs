@@ -23,6 +23,7 @@ mod event;
 mod grant;
 mod jobs;
 mod key;
+mod notices;
 mod refund;
 mod reservation;
 mod reset;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use greenroom_model::{JobId, MicroCredits, ReservationId, UsageEventId, UserId};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
+use crate::notices;
 use crate::store::{balances, end, events, grants, prices, reservations};
 use crate::{Cost, CreditsError, Details, Key, Price};
 
@@ -78,7 +79,11 @@ pub struct Settled {
 pub async fn reserve(pool: &PgPool, wish: &Reservation<'_>) -> Result<Reserved, CreditsError> {
     let mut tx = pool.begin().await?;
     let reserved = reserve_within(&mut tx, wish).await;
-    end(tx, reserved).await
+    let reserved = end(tx, reserved).await;
+    if let Err(CreditsError::Insufficient(short)) = &reserved {
+        notices::exhausted(&mut *pool.acquire().await?, wish.user, short).await?;
+    }
+    reserved
 }
 
 async fn reserve_within(conn: &mut PgConnection, wish: &Reservation<'_>) -> Result<Reserved, CreditsError> {

@@ -40,6 +40,7 @@ pub(crate) struct Inner {
     quota: Mutex<Meter>,
     faults: Mutex<Faults>,
     counter: Mutex<Counter>,
+    transcript: Mutex<Vec<(String, String)>>,
 }
 
 /// What a program needs to know to use a sandbox: printed as one line when it is ready.
@@ -76,6 +77,7 @@ impl Sandbox {
             quota: Mutex::new(Meter::new(settings.quota)),
             faults: Mutex::default(),
             counter: Mutex::default(),
+            transcript: Mutex::default(),
             settings,
         };
         Self { inner: Arc::new(inner) }
@@ -140,6 +142,15 @@ impl Sandbox {
     /// Forgets all scripted faults.
     pub fn clear_faults(&self) {
         self.faults().clear();
+    }
+
+    /// Returns every request so far, where the settings want it: its path, and all of it as text.
+    pub fn transcript(&self) -> Vec<(String, String)> {
+        held(&self.inner.transcript).clone()
+    }
+
+    pub(crate) fn note(&self, path: String, request: String) {
+        held(&self.inner.transcript).push((path, request));
     }
 
     /// Lets an owner take back what he allowed on Instagram; the account is its place in the list.

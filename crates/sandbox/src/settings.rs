@@ -28,6 +28,8 @@ pub struct Settings {
     pub quota: Quota,
     /// How long an access token lasts, in seconds.
     pub access_token_secs: u32,
+    /// Whether every request is kept, for tests that look for what was in it.
+    pub transcript: bool,
     /// The clock that tokens and quota days go by.
     pub clock: Clock,
 }
@@ -57,6 +59,7 @@ impl Default for Settings {
             latency: Duration::ZERO,
             quota: Quota { default_units: 100_000_000, batch_get_stats_units: 100_000_000 },
             access_token_secs: 3_599,
+            transcript: false,
             clock: Clock::system(),
         }
     }

@@ -14,13 +14,17 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use greenroom_http::{Class, Failure};
+use greenroom_mail::{Notice, notify};
 use greenroom_vault::Secret;
 use metrics::{counter, histogram};
+use serde_json::json;
+use sqlx::PgConnection;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{AccessToken, Inner, Opened, Outcome};
 use crate::error::TokenError;
+use crate::listing;
 use crate::provider::{self, Granted, Provider, RenewedBy};
 use crate::settings::Settings;
 use crate::store::orphans;
@@ -39,6 +43,8 @@ const CONFIRM_AFTER: TimeDelta = TimeDelta::seconds(60);
 /// Of at least so many refreshes in ten minutes, more than a fifth refused are a storm.
 const STORM_LEAST: i64 = 20;
 const STORM_SHARE: i64 = 5;
+/// After which it is too late to tell an owner.
+const NOTICE_LASTS: Duration = Duration::from_hours(14 * 24);
 /// How long everything of a client rests when the client itself is refused.
 const CONFIGURATION_PAUSE: TimeDelta = TimeDelta::minutes(10);
 
@@ -243,12 +249,39 @@ impl Inner {
 
     /// Marks a connection that only its owner can bring back.
     async fn give_up(&self, which: Which, owner: Uuid, row: &Opened, why: String) -> Outcome {
-        if tokens::needs_owner(&mut *self.pool.acquire().await?, which, owner, row.version).await? {
+        let mut tx = self.pool.begin().await?;
+        let marked = tokens::needs_owner(&mut tx, which, owner, row.version).await?;
+        if marked {
+            self.tell_owner(&mut tx, which, row.version).await?;
+        }
+        tx.commit().await?;
+        if marked {
             counter!("greenroom_token_reauth_required_total", "platform" => row.platform.as_str())
                 .increment(1);
             tracing::warn!(connection.id = %which.id, "connection {which} needs its owner: {why}");
         }
         Err(TokenError::Reauthorise(why))
+    }
+
+    /// Tells its owner, in the transaction that marks it: one notice an episode, which ends when he connects again and
+    /// the version rises. A connection for a location is nobody's in person.
+    async fn tell_owner(
+        &self,
+        conn: &mut PgConnection,
+        which: Which,
+        version: i64,
+    ) -> Result<(), TokenError> {
+        let Some(connection) = listing::find(conn, which.id).await? else { return Ok(()) };
+        let Some(user) = connection.user_id else { return Ok(()) };
+        let notice = Notice {
+            user,
+            step: "connection_error",
+            occurrence: &format!("{}:{version}", which.id),
+            params: json!({"platform": connection.platform, "name": connection.name}),
+            lasts: NOTICE_LASTS,
+        };
+        notify(conn, &notice).await?;
+        Ok(())
     }
 
     /// Tries rotated tokens that came late, the newest first.

@@ -5,6 +5,7 @@ use greenroom_model::{MicroCredits, UserId};
 use sqlx::{Connection as _, PgConnection};
 
 use super::grants;
+use crate::notices;
 use crate::{Cost, CreditsError, InsufficientCredits};
 
 /// What an account has.
@@ -118,8 +119,11 @@ pub(crate) async fn spend(
         user.0,
         credits.0,
     )
-    .fetch_optional(conn)
+    .fetch_optional(&mut *conn)
     .await?;
+    if unlimited == Some(false) {
+        notices::if_low(conn, user).await?;
+    }
     Ok(unlimited.map(|unlimited| if unlimited { Spent::Unlimited } else { Spent::FromBalance }))
 }
 
@@ -173,8 +177,11 @@ pub(crate) async fn settle(
         freed.0,
         charged.0,
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    if charged > MicroCredits::ZERO {
+        notices::if_low(conn, user).await?;
+    }
     Ok(())
 }
 

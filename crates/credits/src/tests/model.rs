@@ -289,7 +289,10 @@ fn random_histories_agree_with_the_model() {
 #[test]
 #[ignore = "long, 10 minutes"]
 fn long_ten_thousand_histories_agree_with_the_model() {
-    histories_agree(10_000);
+    // A database for some hundreds: each month that passes is everybody's.
+    for _ in 0..40 {
+        histories_agree(250);
+    }
 }
 
 fn histories_agree(cases: u32) {

@@ -330,3 +330,44 @@ async fn the_audit_finds_what_does_not_add_up_and_mends_it() {
     while again.step(&mut conn).await.unwrap() {}
     assert_eq!(again.found, []);
 }
+
+#[tokio::test]
+async fn who_runs_low_or_dry_is_told_once() {
+    let db = Database::new().await;
+    let mut conn = db.pool().acquire().await.unwrap();
+    let user = person(&mut conn).await;
+    balances::open(&mut conn, user).await.unwrap();
+    let told = async || {
+        let sql = "select step from greenroom.email_outbox where user_id = $1 order by created_at, step";
+        sqlx::query_scalar::<_, String>(sql).bind(user.0).fetch_all(db.pool()).await.unwrap()
+    };
+    spend(&mut conn, user, MicroCredits::whole(80).0).await;
+    assert!(told().await.is_empty(), "a fifth is left");
+    for _ in 0..3 {
+        spend(&mut conn, user, MicroCredits::whole(1).0).await;
+    }
+    assert_eq!(told().await, ["credits_low"]);
+    let price = price(&mut conn).await;
+    let key = Key::of_job(JobId::new(), "much");
+    let wish = Reservation { user, job: None, key: &key, price: &price, amount: HUNDRED, timeout: TIMEOUT };
+    for _ in 0..2 {
+        assert_eq!(reserve(db.pool(), &wish).await.unwrap_err().code(), "insufficient_credits");
+    }
+    assert_eq!(told().await, ["credits_low", "credits_exhausted"]);
+    // Lifted by a gift, it may run low again.
+    let gift = Grant {
+        user,
+        kind: GrantKind::Bonus,
+        amount: MicroCredits::whole(10),
+        reason: "a gift",
+        actor: None,
+        key: "g",
+    };
+    crate::grant(&mut conn, &gift).await.unwrap();
+    spend(&mut conn, user, MicroCredits::whole(9).0).await;
+    assert_eq!(told().await.len(), 3);
+    to_next_reset(&db, &mut conn, user).await;
+    reset_all(&db, &Settings::default()).await;
+    spend(&mut conn, user, MicroCredits::whole(95).0).await;
+    assert_eq!(told().await.len(), 4);
+}

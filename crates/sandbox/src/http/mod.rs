@@ -2,12 +2,14 @@
 
 mod control;
 mod oauth;
+mod transcript;
 mod vendor;
 
 use axum::{
     Router,
     body::Bytes,
     extract::{RawQuery, State},
+    middleware,
     routing::{get, post},
 };
 use tower_http::compression::{CompressionLayer, CompressionLevel};
@@ -44,6 +46,7 @@ pub(crate) fn router(sandbox: &Sandbox) -> Router {
         .route("/youtube/v3/commentThreads", list(Endpoint::CommentThreads))
         .route("/youtube/v3/comments", list(Endpoint::Comments))
         .layer(gzip)
+        .layer(middleware::from_fn_with_state(sandbox.clone(), transcript::keep))
         .route("/_sandbox/faults", post(control::inject).delete(control::clear_faults))
         .route("/_sandbox/changes", post(control::change))
         .route("/_sandbox/stats", get(control::stats))

@@ -167,6 +167,14 @@ async fn a_revoked_token_is_believed_the_second_time_a_minute_later() {
     assert_eq!(open(row.refresh_token.as_ref()), "1//refresh", "kept until its owner connects again");
     assert!(world.fresh().await.is_err());
     assert_eq!(world.endpoint.calls(), 2, "and nobody asks any more");
+    assert_eq!(world.notices().await, ["connection_error"]);
+}
+
+impl World {
+    async fn notices(&self) -> Vec<String> {
+        let sql = "select step from greenroom.email_outbox";
+        sqlx::query_scalar(sql).fetch_all(self.db.pool()).await.unwrap()
+    }
 }
 
 #[tokio::test]
@@ -251,6 +259,7 @@ async fn while_many_are_refused_at_once_nobody_is_asked_to_connect_again() {
         r#"select count(*) as "n!" from youtube_connections where connection_status <> 'active'"#
     );
     assert_eq!(marked.fetch_one(world.db.pool()).await.unwrap(), 0);
+    assert!(world.notices().await.is_empty(), "nobody is told");
 }
 
 #[tokio::test]

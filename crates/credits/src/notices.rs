@@ -1,0 +1,58 @@
+//! Notices: that credits run low, and that they are used up; each once a period.
+
+use std::time::Duration;
+
+use greenroom_mail::{Notice, notify};
+use greenroom_model::UserId;
+use serde_json::json;
+use sqlx::PgConnection;
+
+use crate::InsufficientCredits;
+
+/// After which it is too late to tell.
+const LASTS: Duration = Duration::from_hours(7 * 24);
+
+/// Tells a person whose account has less than a fifth of its allowance left, in the transaction of the charge.
+///
+/// The flag keeps it from being told again until a reset or a grant lifts the account above that.
+pub(crate) async fn if_low(conn: &mut PgConnection, user: UserId) -> sqlx::Result<()> {
+    let low = sqlx::query!(
+        r#"update user_credit_balances set low_balance_notified = true
+            where user_id = $1 and not low_balance_notified and not is_unlimited
+              and current_balance - reserved_balance < monthly_allowance / 5
+        returning version, (current_balance - reserved_balance)::text as "available!", next_reset_at"#,
+        user.0,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(low) = low else { return Ok(()) };
+    let notice = Notice {
+        user,
+        step: "credits_low",
+        occurrence: &format!("{}:{}", low.next_reset_at.to_rfc3339(), low.version),
+        params: json!({"available": low.available, "next_reset_at": low.next_reset_at}),
+        lasts: LASTS,
+    };
+    notify(conn, &notice).await?;
+    Ok(())
+}
+
+/// Tells a person, once a period, that work was refused for want of credits.
+pub(crate) async fn exhausted(
+    conn: &mut PgConnection,
+    user: UserId,
+    short: &InsufficientCredits,
+) -> sqlx::Result<()> {
+    let notice = Notice {
+        user,
+        step: "credits_exhausted",
+        occurrence: &short.next_reset_at.to_rfc3339(),
+        params: json!({
+            "needed": short.needed.to_string(), "available": short.available.to_string(),
+            "next_reset_at": short.next_reset_at,
+        }),
+        lasts: LASTS,
+    };
+    notify(conn, &notice).await?;
+    Ok(())
+}
