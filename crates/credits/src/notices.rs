@@ -12,14 +12,13 @@ use crate::InsufficientCredits;
 /// After which it is too late to tell.
 const LASTS: Duration = Duration::from_hours(7 * 24);
 
-/// Tells a person whose account has less than a fifth of its allowance left, in the transaction of the charge.
+/// Tells a person that the account has less than a fifth of its allowance left, in the transaction of the charge.
 ///
 /// The flag keeps it from being told again until a reset or a grant lifts the account above that.
-pub(crate) async fn if_low(conn: &mut PgConnection, user: UserId) -> sqlx::Result<()> {
+pub(crate) async fn low(conn: &mut PgConnection, user: UserId) -> sqlx::Result<()> {
     let low = sqlx::query!(
         r#"update user_credit_balances set low_balance_notified = true
-            where user_id = $1 and not low_balance_notified and not is_unlimited
-              and current_balance - reserved_balance < monthly_allowance / 5
+            where user_id = $1 and not low_balance_notified
         returning version, (current_balance - reserved_balance)::text as "available!", next_reset_at"#,
         user.0,
     )

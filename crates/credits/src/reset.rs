@@ -48,20 +48,23 @@ pub async fn reset_batch(
                    greenroom.periods_until(d.anchor, d.last_reset_at) as last_k
               from due d cross join lateral (select greenroom.periods_until(d.anchor, greenroom.now()) as k) p
         ), seen as (
-            select t.*, used.since, given.offset_before, given.offset_since, given.other_since, given.allowance,
+            select t.*, used.since, used.returned, used.undone, given.offset_before, given.offset_since, given.other_since, given.allowance,
                    case when exists (select from greenroom.credit_grants g
                                       where g.user_id = t.user_id and g.kind = 'monthly_allowance' and g.period_start = t.begins)
                         then 0 else t.monthly_allowance end as to_come
               from timed t
              cross join lateral (
-                   -- A reversal counts in the period only if what it reverses is in it too.
-                   select coalesce(sum(e.credits_charged), 0) as since
-                     from credit_usage_events e
-                    where e.user_id = t.user_id and e.created_at >= t.begins
-                      and (e.reverses_event_id is null or exists (
-                          select from credit_usage_events r where r.id = e.reverses_event_id and r.created_at >= t.begins))) used
+                   -- A reversal counts in the period only if what it reverses is in it too; else it gave something back,
+                   -- or undid what the last period has already forgotten.
+                   select coalesce(sum(e.credits_charged) filter (where r.id is null or r.created_at >= t.begins), 0) as since,
+                          coalesce(-sum(e.credits_charged) filter (where r.created_at < t.begins), 0) as returned,
+                          coalesce(-sum(e.credits_charged) filter (where r.created_at >= t.last_reset_at
+                                                                     and r.created_at < t.begins), 0) as undone
+                     from credit_usage_events e left join credit_usage_events r on r.id = e.reverses_event_id
+                    where e.user_id = t.user_id and e.created_at >= t.begins) used
              cross join lateral (
-                   select coalesce(sum(g.amount) filter (where g.kind = 'unlimited_offset' and g.created_at < t.begins), 0) as offset_before,
+                   select coalesce(sum(g.amount) filter (where g.kind = 'unlimited_offset' and g.created_at < t.begins
+                                                           and g.period_start >= t.last_reset_at), 0) as offset_before,
                           coalesce(sum(g.amount) filter (where g.kind = 'unlimited_offset' and g.created_at >= t.begins), 0) as offset_since,
                           coalesce(sum(g.amount) filter (where g.kind not in ('unlimited_offset', 'monthly_allowance', 'allowance_expiry')
                                                            and g.created_at >= t.begins), 0) as other_since,
@@ -71,9 +74,9 @@ pub async fn reset_batch(
         ), planned as (
             select s.*, greatest(0, least(
                        -- What was there when the period began, but for what is set aside.
-                       s.current_balance + s.since - s.offset_since - s.other_since - s.reserved_balance,
+                       s.current_balance + s.since - s.returned - s.offset_since - s.other_since - s.reserved_balance,
                        -- The allowance burns first: bought and given credits never expire.
-                       s.allowance + s.rolled_over - (s.current_month_consumed - s.since - s.offset_before),
+                       s.allowance + s.rolled_over - (s.current_month_consumed + s.undone - s.since - s.offset_before),
                        -- Never below what is set aside.
                        s.current_balance + s.to_come - s.reserved_balance)) as leftover
               from seen s
@@ -102,7 +105,8 @@ pub async fn reset_batch(
                set current_balance = b.current_balance + coalesce(m.amount, 0),
                    total_earned = b.total_earned + coalesce(m.amount, 0),
                    -- As it stood when the period began.
-                   month_start_balance = b.current_balance + coalesce(m.amount, 0) + d.since - d.offset_since - d.other_since,
+                   month_start_balance = b.current_balance + coalesce(m.amount, 0)
+                                         + d.since - d.returned - d.offset_since - d.other_since,
                    current_month_consumed = d.since,
                    rolled_over = case when $2::bigint is null then 0 else d.leftover - d.expires end,
                    last_reset_at = d.begins, next_reset_at = d.ends, low_balance_notified = false,

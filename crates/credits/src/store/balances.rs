@@ -105,8 +105,8 @@ pub(crate) async fn spend(
     user: UserId,
     credits: MicroCredits,
 ) -> Result<Option<Spent>, sqlx::Error> {
-    let unlimited = sqlx::query_scalar!(
-        "update user_credit_balances
+    let spent = sqlx::query!(
+        r#"update user_credit_balances
             set current_balance = current_balance - case when is_unlimited then 0 else c end,
                 total_earned = total_earned + case when is_unlimited then c else 0 end,
                 total_consumed = total_consumed + c,
@@ -115,16 +115,18 @@ pub(crate) async fn spend(
                 updated_at = greenroom.now()
            from (select $2::bigint * 0.000001 as c) charge
           where user_id = $1 and (is_unlimited or current_balance - reserved_balance >= c)
-         returning is_unlimited",
+         returning is_unlimited, not low_balance_notified and not is_unlimited
+                   and current_balance - reserved_balance < monthly_allowance / 5 as "runs_low!""#,
         user.0,
         credits.0,
     )
     .fetch_optional(&mut *conn)
     .await?;
-    if unlimited == Some(false) {
-        notices::if_low(conn, user).await?;
+    let Some(spent) = spent else { return Ok(None) };
+    if spent.runs_low {
+        notices::low(conn, user).await?;
     }
-    Ok(unlimited.map(|unlimited| if unlimited { Spent::Unlimited } else { Spent::FromBalance }))
+    Ok(Some(if spent.is_unlimited { Spent::Unlimited } else { Spent::FromBalance }))
 }
 
 /// Sets credits aside, if they are there.
@@ -162,8 +164,8 @@ pub(crate) async fn settle(
     freed: MicroCredits,
     charged: MicroCredits,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update user_credit_balances
+    let runs_low = sqlx::query_scalar!(
+        r#"update user_credit_balances
             set reserved_balance = reserved_balance - f,
                 current_balance = current_balance - case when is_unlimited then 0 else c end,
                 total_earned = total_earned + case when is_unlimited then c else 0 end,
@@ -172,15 +174,17 @@ pub(crate) async fn settle(
                 version = version + 1,
                 updated_at = greenroom.now()
            from (select $2::bigint * 0.000001 as f, $3::bigint * 0.000001 as c) move
-          where user_id = $1 and (f <> 0 or c <> 0)",
+          where user_id = $1 and (f <> 0 or c <> 0)
+         returning not low_balance_notified and not is_unlimited
+                   and current_balance - reserved_balance < monthly_allowance / 5 as "runs_low!""#,
         user.0,
         freed.0,
         charged.0,
     )
-    .execute(&mut *conn)
+    .fetch_optional(&mut *conn)
     .await?;
-    if charged > MicroCredits::ZERO {
-        notices::if_low(conn, user).await?;
+    if charged > MicroCredits::ZERO && runs_low == Some(true) {
+        notices::low(conn, user).await?;
     }
     Ok(())
 }

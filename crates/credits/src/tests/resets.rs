@@ -192,6 +192,13 @@ async fn who_is_reset_late_has_what_he_would_have_had() {
         let spends = after.min(has(&mut conn, late).await / 1_000_000);
         for user in [prompt, late] {
             spend(&mut conn, user, spends * 1_000_000).await;
+            // What was charged in the month before is given back in this one.
+            let first = "select id from credit_usage_events where user_id = $1 and credits_charged > 0 order by created_at limit 1";
+            if let Some(first) =
+                sqlx::query_scalar(first).bind(user.0).fetch_optional(&mut *conn).await.unwrap()
+            {
+                crate::refund(&mut conn, greenroom_model::UsageEventId(first), "a mistake").await.unwrap();
+            }
         }
         db.advance(Duration::from_hours(30)).await;
         reset_batch(&mut conn, &settings, 1_000, &[]).await.unwrap();
