@@ -11,6 +11,7 @@
 mod client;
 mod consent;
 mod error;
+mod gauges;
 mod jobs;
 mod keys;
 mod listing;

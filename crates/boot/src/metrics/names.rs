@@ -57,6 +57,9 @@ names! {
     Gauge "greenroom_schedule_lag_seconds" "Seconds since a schedule's next tick was due; 0 while it lies ahead.";
 
     Counter "greenroom_platform_requests_total" "Requests to platforms, by what they answered.";
+    Gauge "greenroom_connections" "Connected accounts by how they stand.";
+    Gauge "greenroom_token_soonest_end_seconds" "Seconds until the first token ends that nobody has refreshed; below zero it has.";
+    Gauge "greenroom_tokens_by_key" "Stored tokens by the key that opens them, as the last walk has found.";
     Counter "greenroom_token_refresh_total" "Access tokens that were asked for, by outcome.";
     Histogram "greenroom_token_refresh_seconds" "How long a token endpoint took to answer.";
     Counter "greenroom_token_lease_waits_total" "Looks at a refresh that another process had under way.";

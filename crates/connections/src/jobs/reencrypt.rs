@@ -9,6 +9,7 @@ use greenroom_queue::{Context, Done, Job, Policy, Stop};
 use serde::{Deserialize, Serialize};
 
 use super::Connections;
+use crate::gauges::tokens_by_key;
 use crate::rotation::{Position, Report, Walk};
 
 /// Walks over every stored token.
@@ -39,6 +40,8 @@ impl Job for Reencrypt {
             ctx.check()?;
             ctx.save_checkpoint(&mut *connections.pool.acquire().await?, &at).await?;
         }
-        Ok(at.into_report().into())
+        let report = at.into_report();
+        tokens_by_key(&report);
+        Ok(report.into())
     }
 }

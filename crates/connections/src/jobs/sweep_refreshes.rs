@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Connections;
 use super::refresh_token::RefreshToken;
 use crate::error::RefreshError;
+use crate::gauges;
 use crate::store::tokens;
 use crate::which::{Kind, Which};
 
@@ -43,6 +44,7 @@ impl Job for SweepRefreshes {
 
     async fn run(self, connections: &Connections, ctx: &Context) -> Result<Done<RefreshesEnqueued>, Stop> {
         let mut report = RefreshesEnqueued { due: 0, enqueued: 0, closed: close_runs(connections).await? };
+        gauges::measure(&mut *connections.pool.acquire().await?).await?;
         for kind in Kind::ALL {
             sweep(connections, ctx, kind, &mut report).await?;
         }
