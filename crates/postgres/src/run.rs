@@ -11,9 +11,9 @@ use crate::Error;
 /// Returns what the program printed, or what it complained about.
 pub(crate) async fn run(command: &mut Command, what: &str) -> Result<String, Error> {
     let failed = |output: String| Error::Program { what: what.into(), output };
-    let output = output(command).await.map_err(|error| {
-        failed(format!("{}: {error}", command.as_std().get_program().to_string_lossy()))
-    })?;
+    let output = output(command)
+        .await
+        .map_err(|error| failed(format!("{}: {error}", command.as_std().get_program().to_string_lossy())))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() {
         return Ok(text(&output.stdout));

@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::{Connection, PgPool, Row};
 
 use crate::server::{address, admin, options, run, source};
-use crate::template;
+use crate::{secrets, template};
 
 /// Small, since many tests run at once on one server; enough for a test of concurrency.
 const CONNECTIONS: u32 = 8;
@@ -108,18 +108,21 @@ impl Drop for Database {
             keep(self);
             return;
         }
-        let (source, name) = (self.source, self.name.clone());
+        let (source, name, failed) = (self.source, self.name.clone(), thread::panicking());
         // A test's own runtime cannot be waited for from within, so another thread brings one of its own.
         let dropped = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
+                let found = secrets::scan(source, &name).await;
                 let mut admin = admin(source).await;
                 run(&mut admin, format!("drop database if exists {name} with (force)")).await.unwrap();
                 admin.close().await.unwrap();
-            });
+                found
+            })
         });
         // A failure is told by that thread; the test's own outcome stands, and `sweep` comes by later.
-        _ = dropped.join();
+        let found = dropped.join().unwrap_or_default();
+        assert!(failed || found.is_empty(), "a secret stands in the open in {}", found.join(", "));
     }
 }
 
@@ -217,6 +220,25 @@ mod tests {
         drop(one);
         assert!(!exists(source, &name).await);
         assert!(exists(source, &other.name).await);
+    }
+
+    #[tokio::test]
+    async fn a_test_that_leaves_a_token_in_the_open_fails() {
+        for (table, row, is_told) in [
+            ("(access_token text)", "('ya29.a0AfB_byC')", false),
+            (
+                "(access_token text, note jsonb)",
+                r#"('', '{"said": "the token 1//0gAbCd_efGh is wrong"}')"#,
+                true,
+            ),
+            ("(note text)", "('see https://example.com//0 and ya29')", false),
+        ] {
+            let db = Database::new().await;
+            let sql = format!("create table notes {table}; insert into notes values {row}");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(db.pool()).await.unwrap();
+            let end = thread::spawn(move || drop(db)).join();
+            assert_eq!(end.is_err(), is_told, "{row}");
+        }
     }
 
     #[tokio::test]

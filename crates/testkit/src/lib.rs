@@ -13,6 +13,8 @@
 //! with the value; that of a failed test is kept and named if `GREENROOM_KEEP_DB=1` is set.
 //! `GREENROOM_TEST_DATABASE_URL` names another server to work on; `DATABASE_URL` is never read.
 //!
+//! A test that leaves a platform's secret in the open in any table fails when its database goes.
+//!
 //! A [`Link`] is a way to a database that a test can cut.
 //!
 //! For tests only: what fails here panics.
@@ -20,6 +22,7 @@
 
 mod database;
 mod link;
+mod secrets;
 mod server;
 mod template;
 

@@ -190,6 +190,49 @@ mod tests {
         assert_eq!((seen.code(), seen.out.as_str()), (0, "canary\n"));
     }
 
+    /// Runs a line of Python with `cryptography`: `f` is Fernet, `keys` the keys, `token` what is on standard input.
+    fn python(line: &str, keys: &str, token: &str) -> String {
+        use std::io::Write as _;
+        use std::process::{Command, Stdio};
+        let program = std::env::var("GREENROOM_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        let script = format!(
+            "import sys\nfrom cryptography.fernet import Fernet, MultiFernet\n\
+             f = MultiFernet([Fernet(key) for key in sys.argv[1].split(',')])\n\
+             token = sys.stdin.buffer.read()\n\
+             sys.stdout.buffer.write({line})"
+        );
+        let mut child = Command::new(program)
+            .args(["-c", &script, keys])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(token.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "Python must have `cryptography` (pip install cryptography)");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[tokio::test]
+    #[ignore = "needs Python's cryptography"]
+    async fn needs_python_tokens_are_exchanged_by_commands() {
+        let both = format!("{OTHER},{KEY}");
+        for value in ["ya29.canary", "Gerät ✓ 東京", "two\nlines"] {
+            let ours = tokens(&["tokens", "encrypt"], KEY, value).await.out;
+            assert_eq!(python("f.decrypt(token.strip())", KEY, &ours), value);
+            let rotated = tokens(&["tokens", "rotate"], &both, &ours).await.out;
+            assert_eq!(python("f.decrypt(token.strip())", OTHER, &rotated), value);
+
+            let theirs = python("f.encrypt(token)", KEY, value);
+            assert_eq!(tokens(DECRYPT, KEY, &theirs).await.out, format!("{value}\n"));
+            assert_eq!(tokens(&["tokens", "classify"], KEY, &theirs).await.out, "encrypted\n");
+            let theirs_rotated = python("f.rotate(token)", &both, &theirs);
+            assert_eq!(tokens(DECRYPT, OTHER, &theirs_rotated).await.out, format!("{value}\n"));
+            let rotated = tokens(&["tokens", "rotate"], &both, &theirs).await.out;
+            assert_eq!(python("f.decrypt(token.strip())", OTHER, &rotated), value);
+        }
+    }
+
     #[tokio::test]
     async fn nothing_and_what_is_sealed_already_are_not_encrypted() {
         let sealed = tokens(&["tokens", "encrypt"], KEY, "x").await.out;
