@@ -76,7 +76,7 @@ impl WorkerProcess {
         let begun = Instant::now();
         let sql = format!("select pid::text from greenroom.workers where pid = {pid}");
         while world.list(&sql).await.is_empty() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "worker {pid} never served");
+            assert!(begun.elapsed() < Duration::from_mins(1), "worker {pid} never served");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
