@@ -70,17 +70,6 @@ impl WorkerProcess {
         assert_eq!(self.child.wait().unwrap().signal(), Some(9));
     }
 
-    /// Waits until it serves: a signal that comes before that ends it as it would any program.
-    pub(crate) async fn serves(&self, world: &World) {
-        let pid = self.child.id();
-        let begun = Instant::now();
-        let sql = format!("select pid::text from greenroom.workers where pid = {pid}");
-        while world.list(&sql).await.is_empty() {
-            assert!(begun.elapsed() < Duration::from_mins(1), "worker {pid} never served");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
     /// Asks it to stop; returns how it ended and how long that took.
     pub(crate) async fn stop(&mut self) -> (ExitStatus, Duration) {
         stop(&mut self.child).await

@@ -94,12 +94,12 @@ impl Tokens {
         let row = self.0.read(which).await?;
         let now = self.0.clock.now();
         let Some(access) = row.access.clone() else {
-            return self.renewed(which, row.version).await;
+            return self.renew(which, row.version).await;
         };
         if !row.ends_soon(now, self.0.settings.refresh_margin_secs) {
             return Ok(access);
         }
-        match self.renewed(which, row.version).await {
+        match self.renew(which, row.version).await {
             // The margin is there so that Google may be away for a while.
             Err(error) if row.outlives(now) && !matches!(error.class(), Class::Reject) => {
                 tracing::warn!(connection.id = %which.id, %error, "the token of connection {which} is used to its end: {error}");
@@ -109,32 +109,28 @@ impl Tokens {
         }
     }
 
-    /// Refreshes ahead of need, whatever the token's age; another's refresh under way does as well.
-    pub async fn refresh(&self, which: Which) -> Result<AccessToken, TokenError> {
-        let row = self.0.read(which).await?;
-        self.renewed(which, row.version).await
+    /// Returns which of the connection's tokens is stored.
+    pub(crate) async fn version(&self, which: Which) -> Result<i64, TokenError> {
+        let row = tokens::read(&mut *self.0.pool.acquire().await?, which).await?;
+        Ok(row.ok_or(TokenError::NotFound)?.version)
     }
 
-    /// Returns another token than the one that the platform refused.
+    /// Returns another token than that of this version, asking for it unless somebody has it already.
     ///
-    /// A job asks once in an attempt: a second 401 with a fresh token is not about the token.
-    pub async fn after_401(&self, which: Which, refused_version: i64) -> Result<AccessToken, TokenError> {
-        self.renewed(which, refused_version).await
+    /// For a token that the platform refused, and ahead of need. A job that was refused asks once in an attempt:
+    /// a second 401 with a fresh token is not about the token.
+    pub async fn renew(&self, which: Which, replaces: i64) -> Result<AccessToken, TokenError> {
+        let outcome = self.flight(which, replaces).await;
+        match &outcome {
+            // The flight had begun for somebody who knew less than we do, and found our own token.
+            Ok(token) if token.version <= replaces => self.flight(which, replaces).await,
+            _ => outcome,
+        }
     }
 
     /// Asks a provider to take a token back.
     pub(crate) async fn revoke(&self, platform: Platform, token: &Secret) -> Result<(), TokenError> {
         self.0.provider(platform)?.revoke(&self.0.http, token).await.map_err(TokenError::Provider)
-    }
-
-    /// Returns a token newer than the version seen, by whoever's refresh.
-    async fn renewed(&self, which: Which, seen: i64) -> Outcome {
-        let outcome = self.flight(which, seen).await;
-        match &outcome {
-            // The flight had begun for somebody who knew less than we do, and found our own token.
-            Ok(token) if token.version <= seen => self.flight(which, seen).await,
-            _ => outcome,
-        }
     }
 
     /// Joins the refresh under way, or starts one that goes on even if nobody waits any more.

@@ -142,7 +142,7 @@ impl Client {
             return Err(failure.into());
         }
         held.forced = true;
-        held.token = self.tokens.after_401(Which::youtube(self.connection), refused.version).await?;
+        held.token = self.tokens.renew(Which::youtube(self.connection), refused.version).await?;
         held.checked = Instant::now();
         Ok(held.token.clone())
     }

@@ -114,7 +114,16 @@ async fn refresh(
     connection: &Summary,
     run: &Run,
 ) -> Result<Done<TokenRefreshed>, RefreshError> {
-    let token = connections.tokens.refresh(connection.which()).await?;
+    let which = connection.which();
+    // An attempt that stored a token and died before it could say so has left nothing to ask for.
+    let replaces = if let Some(version) = ctx.checkpoint()? {
+        version
+    } else {
+        let version = connections.tokens.version(which).await?;
+        ctx.save_checkpoint(&mut *connections.pool.acquire().await?, &version).await?;
+        version
+    };
+    let token = connections.tokens.renew(which, replaces).await?;
     let mut tx = connections.pool.begin().await?;
     ctx.fence(&mut tx).await?;
     runs::succeed(&mut tx, run.id, Counts::default()).await?;

@@ -271,10 +271,10 @@ async fn an_answer_is_kept_though_nobody_waits_for_it_any_more() {
 async fn a_refused_token_is_replaced_once() {
     let world = World::new(60).await;
     world.endpoint.reply(200, granted("ya29.second"));
-    let second = world.tokens.after_401(Which::youtube(world.id), 0).await.map(shown).unwrap();
+    let second = world.tokens.renew(Which::youtube(world.id), 0).await.map(shown).unwrap();
     assert_eq!(second, ("ya29.second".to_owned(), 1));
     // Somebody who was refused with the first one gets the second without asking Google.
-    assert_eq!(world.tokens.after_401(Which::youtube(world.id), 0).await.map(shown).unwrap(), second);
+    assert_eq!(world.tokens.renew(Which::youtube(world.id), 0).await.map(shown).unwrap(), second);
     assert_eq!(world.endpoint.calls(), 1);
 }
 
@@ -447,7 +447,7 @@ async fn nothing_leaks_into_errors_or_the_most_talkative_log() {
         // Beyond a suspicion.
         world.db.advance(Duration::from_mins(2)).await;
         world.endpoint.reply(status, answer);
-        let refused = world.tokens.after_401(Which::youtube(world.id), world.row().await.version).await;
+        let refused = world.tokens.renew(Which::youtube(world.id), world.row().await.version).await;
         shown.push(format!("{refused:?} {:?}", refused.as_ref().map_err(ToString::to_string)));
     }
     world.set(Some(&format!("gAAAAA{access}")), None).await;
