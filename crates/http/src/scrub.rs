@@ -1,13 +1,13 @@
 //! Takes secrets out of a text that came from outside, before anyone stores or prints it.
 //!
-//! It knows secrets by how they begin (the tokens of Google, Instagram and Facebook, and our own sealed
+//! It knows secrets by how they begin (those of Google, Instagram and Facebook, and our own sealed
 //! ones) or by the name before them (`access_token=…`). It is a net below code that does not let secrets
 //! into texts in the first place: a secret of no known shape passes.
 
 const REDACTED: &str = "[redacted]";
 
 /// How secret values begin, whatever stands before them.
-const BEGINNINGS: [&str; 7] = ["ya29.", "1//", "1%2F%2F", "IGQ", "EAA", "gAAAAA", "gr_"];
+const BEGINNINGS: [&str; 8] = ["ya29.", "1//", "1%2F%2F", "GOCSPX-", "IGQ", "EAA", "gAAAAA", "gr_"];
 
 /// What stands before a secret value, after which everything up to a separator is taken.
 const NAMES: [&str; 5] = ["access_token", "refresh_token", "client_secret", "id_token", "code"];
@@ -81,6 +81,7 @@ mod tests {
             ("1//0gAbC-d_e.", "[redacted]"),
             ("?refresh_token=1%2F%2F0gAbC&x=1", "?refresh_token=[redacted]&x=1"),
             ("at 1%2F%2F0gAbC&x=1", "at [redacted]&x=1"),
+            ("the secret GOCSPX-a_b is wrong", "the secret [redacted] is wrong"),
             ("IGQVJabc, EAAGdef", "[redacted], [redacted]"),
             ("gAAAAABk_-x==", "[redacted]"),
             ("gr_0123456789ab_secret", "[redacted]"),
