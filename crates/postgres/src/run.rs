@@ -29,8 +29,9 @@ pub(crate) async fn run(command: &mut Command, what: &str) -> Result<String, Err
 async fn output(command: &mut Command) -> std::io::Result<Output> {
     let mut patience = Duration::from_secs(2);
     let pause = Duration::from_millis(20);
+    command.stdin(Stdio::null());
     loop {
-        match command.stdin(Stdio::null()).output().await {
+        match command.output().await {
             Err(error) if error.kind() == ErrorKind::ExecutableFileBusy && !patience.is_zero() => {
                 patience = patience.saturating_sub(pause);
                 tokio::time::sleep(pause).await;
