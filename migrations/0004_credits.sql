@@ -66,6 +66,7 @@ create table public.user_credit_balances (
     reset_anchor_at timestamptz not null default greenroom.now(),
     version bigint not null default 0,
     rolled_over numeric(20, 6) not null default 0,
+    low_balance_percent smallint not null default 20,
     constraint user_credit_balances_user_id_key unique (user_id),
     constraint balance_is_earned_minus_consumed check (current_balance = total_earned - total_consumed),
     constraint reserved_not_negative check (reserved_balance >= 0),
@@ -73,6 +74,7 @@ create table public.user_credit_balances (
     constraint reserved_within_balance check (is_unlimited or reserved_balance <= current_balance),
     constraint allowance_not_negative check (monthly_allowance >= 0),
     constraint rolled_over_not_negative check (rolled_over >= 0),
+    constraint low_balance_percent_in_range check (low_balance_percent between 0 and 100),
     constraint resets_forward check (next_reset_at > last_reset_at)
 );
 comment on table public.user_credit_balances is
@@ -82,10 +84,12 @@ comment on column public.user_credit_balances.reserved_balance is 'Sum of held r
 comment on column public.user_credit_balances.reset_anchor_at is 'Every reset is anchor plus k months, never the last reset plus one.';
 comment on column public.user_credit_balances.rolled_over is
     'What was kept of earlier allowances at the last reset, where the policy keeps some; it is allowance still, and may expire.';
+comment on column public.user_credit_balances.low_balance_percent is
+    'Its owner is told when less than this part of the monthly allowance is left; 0 is never.';
 create index user_credit_balances_reset_due on public.user_credit_balances (next_reset_at);
 
 create table greenroom.credit_grants (
-    id uuid primary key default gen_random_uuid(),
+    id uuid primary key default greenroom.uuid_v7(),
     user_id uuid not null references public.users on delete cascade,
     kind text not null,
     amount numeric(20, 6) not null,
@@ -95,7 +99,6 @@ create table greenroom.credit_grants (
     actor_id uuid,
     idempotency_key text,
     created_at timestamptz not null default greenroom.now(),
-    constraint credit_grants_idempotency_key_key unique (idempotency_key),
     constraint kind_is_known check (kind in
         ('monthly_allowance', 'allowance_expiry', 'bonus', 'purchase', 'clawback', 'reconciliation', 'unlimited_offset')),
     constraint periodic_has_period check (
@@ -103,6 +106,8 @@ create table greenroom.credit_grants (
 );
 comment on table greenroom.credit_grants is
     'owner: credits. Everything a balance was ever given; expiry and clawback are negative. Only added to.';
+create unique index credit_grants_idempotency_key_key on greenroom.credit_grants (idempotency_key)
+    where idempotency_key is not null;
 -- An allowance is given, and expires, once a period, whoever runs the reset and how often.
 create unique index credit_grants_once_a_period on greenroom.credit_grants (user_id, kind, period_start)
     where kind in ('monthly_allowance', 'allowance_expiry');
@@ -148,6 +153,7 @@ create table greenroom.credit_reservations (
     amount numeric(20, 6) not null,
     state text not null default 'held',
     price_ref text not null,
+    model_price jsonb,
     expires_at timestamptz not null,
     event_id uuid references public.credit_usage_events,
     created_at timestamptz not null default greenroom.now(),
@@ -161,7 +167,9 @@ create table greenroom.credit_reservations (
 comment on table greenroom.credit_reservations is
     'owner: credits. Credits set aside for work whose cost is not yet charged; resolved exactly once.';
 comment on column greenroom.credit_reservations.price_ref is
-    'The price in force when it was reserved, which applies however long the work takes: credit_action_costs.id, or a model and its version.';
+    'The price in force when it was reserved, which applies however long the work takes: credit_action_costs.id.';
+comment on column greenroom.credit_reservations.model_price is
+    'The price of the model that the work calls, with its rates, as it was in force when it was reserved.';
 create index credit_reservations_user on greenroom.credit_reservations (user_id) where state = 'held';
 create index credit_reservations_expiry on greenroom.credit_reservations (expires_at) where state = 'held';
 create index credit_reservations_all_of_user on greenroom.credit_reservations (user_id, created_at desc);

@@ -1,7 +1,9 @@
-//! Workers that die, stop or sleep in the middle of a sync: it ends complete, once, at one price.
+//! Workers that die, stop or sleep in the middle of a sync: it ends complete, once, at one price. And in the middle of
+//! everybody's reset: each period begins once.
 
 use std::time::Duration;
 
+use greenroom_queue::{Queue, enqueue};
 use greenroom_sandbox::{Fault, Rule};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -155,6 +157,47 @@ async fn a_worker_killed_between_the_last_page_and_the_end_has_charged_nothing()
     world.was_synced_once(&creator, job).await;
     assert_eq!(world.calls() - before, 1, "all but the channel itself was there already");
     assert!(heir.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resets_that_are_killed_begin_every_period_once() {
+    let world = World::new(1, 1).await;
+    sqlx::raw_sql(
+        "with person as (insert into users (email) select n || '@example.test' from generate_series(1, 3000) n returning id)
+         insert into user_credit_balances (user_id, reset_anchor_at, last_reset_at, next_reset_at)
+         select id, greenroom.now() - interval '32 days', greenroom.now() - interval '32 days',
+                greenroom.nth_reset(greenroom.now() - interval '32 days', 1) from person",
+    )
+    .execute(world.pool())
+    .await
+    .unwrap();
+    let _bystander = bystander(&world).await;
+    let reset = greenroom_worker::jobs(None).build("credits.reset_monthly", "{}", None).unwrap();
+    let enqueued = enqueue(&mut world.pool().acquire().await.unwrap(), &[reset]).await.unwrap();
+    Queue::new(world.pool().clone()).wake(&enqueued);
+    let small = [("GREENROOM__CREDITS__RESET_BATCH", "50")];
+    let due = async || {
+        world.number("select count(*) from user_credit_balances where next_reset_at <= greenroom.now()").await
+    };
+    for part in [
+        "select count(*) > 500 from greenroom.credit_grants",
+        "select count(*) > 1500 from greenroom.credit_grants",
+    ] {
+        let killed = WorkerProcess::start_in(&world, "credits", &small);
+        world.until(part).await;
+        killed.kill();
+        assert!(due().await > 0, "it was done before it could be killed");
+        world.until("select status <> 'running' from background_jobs").await;
+    }
+    let mut last = WorkerProcess::start_in(&world, "credits", &small);
+    world.until_idle().await;
+    assert_eq!(due().await, 0);
+    let once = "select count(*) from user_credit_balances b
+                 where current_balance = 100 and month_start_balance = 100 and total_earned = 100
+                   and (select count(*) from greenroom.credit_grants g where g.user_id = b.user_id) = 1";
+    assert_eq!(world.number(once).await, 3_000);
+    assert_eq!(world.list("select status from sync_logs").await, ["success"]);
+    assert!(last.stop().await.0.success());
 }
 
 /// Kills one worker after the other at moments that the seed decides.

@@ -43,6 +43,7 @@ mod tests;
 
 use greenroom_boot::probes::Probes;
 use greenroom_connections::Consents;
+use greenroom_credits::ModelPrices;
 use greenroom_queue::Queue;
 
 pub use error::StartError;
@@ -58,6 +59,8 @@ pub struct Api {
     pub queue: Queue,
     /// Asks for consents.
     pub consents: Consents,
+    /// What models cost.
+    pub model_prices: ModelPrices,
     /// What it answers to those who watch it.
     pub probes: Probes,
     /// Its limits.

@@ -207,7 +207,7 @@ impl From<CreditsError> for Problem {
                 .with("needed", short.needed.to_string())
                 .with("available", short.available.to_string())
                 .with("next_reset_at", json!(short.next_reset_at)),
-            CreditsError::PriceUnknown { .. } => {
+            CreditsError::PriceUnknown { .. } | CreditsError::ModelPriceUnknown { .. } => {
                 error!(%error, "Work without a price was asked for");
                 Self::new(PRICE_UNKNOWN, "no price is set for this work: tell the operators")
             }

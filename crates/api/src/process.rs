@@ -7,6 +7,7 @@ use std::time::Duration;
 use greenroom_boot::probes::Probes;
 use greenroom_boot::{Config, ExposeSecret as _, log, metrics, pool, secrets, signals};
 use greenroom_connections::{Consents, Providers, check_keys};
+use greenroom_credits::ModelPrices;
 use greenroom_http::Client;
 use greenroom_model::Clock;
 use greenroom_queue::Queue;
@@ -39,7 +40,10 @@ pub async fn run() -> Result<(), StartError> {
     let draining = shutdown.requested.clone();
     let probes = Probes::new(metrics, pool.clone(), draining, greenroom_postgres::has_schema);
     let consents = consents(&config, &pool).await?;
-    serve(listener, Api { queue: Queue::new(pool), consents, probes, settings }, shutdown).await?;
+    let credits: greenroom_credits::Settings = config.section("credits")?;
+    let model_prices = ModelPrices::load(&credits.prices_dir)?;
+    let api = Api { queue: Queue::new(pool), consents, model_prices, probes, settings };
+    serve(listener, api, shutdown).await?;
     info!("Stopped");
     Ok(())
 }

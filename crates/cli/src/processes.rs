@@ -58,6 +58,7 @@ impl Processes {
         let api = Api {
             queue: queue.clone(),
             consents: house.consents.clone(),
+            model_prices: house.model_prices().clone(),
             probes,
             settings: config.section("api")?,
         };

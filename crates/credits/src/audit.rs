@@ -1,10 +1,12 @@
 //! The audit: every account recomputed from its ledgers.
 //!
 //! What a balance caches is held against what the ledgers say. Mending never changes a ledger: a grant of its own kind
-//! says what was reconciled, and caches are set to what the ledgers give.
+//! says what was reconciled, and caches are set to what the ledgers give. What is found is an entry of `audit_logs`.
 
+use greenroom_accounts::audit;
 use greenroom_model::{MicroCredits, UserId};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::CreditsError;
@@ -80,7 +82,9 @@ impl AuditWalk {
             if self.fix {
                 self.found.extend(mend(conn, row.user).await?);
             } else {
-                self.found.extend(row.discrepancies());
+                let found = row.discrepancies();
+                note(conn, &found, false).await?;
+                self.found.extend(found);
             }
         }
         Ok(self.only.is_none())
@@ -182,6 +186,27 @@ async fn mend(conn: &mut PgConnection, user: UserId) -> Result<Vec<Discrepancy>,
     )
     .execute(&mut *tx)
     .await?;
+    let found = facts.discrepancies();
+    note(&mut tx, &found, true).await?;
     tx.commit().await?;
-    Ok(facts.discrepancies())
+    Ok(found)
+}
+
+/// Enters what was found into the trail, with the amounts.
+async fn note(conn: &mut PgConnection, found: &[Discrepancy], mended: bool) -> sqlx::Result<()> {
+    for wrong in found {
+        let entry = audit::Entry {
+            action: audit::Action::CreditsAudited,
+            user: Some(wrong.user_id),
+            organization: None,
+            resource_type: "user_credit_balances",
+            resource_id: wrong.user_id.to_string(),
+            changes: json!({
+                "invariant": wrong.invariant, "says": wrong.says.to_string(), "should": wrong.should.to_string(),
+                "mended": mended,
+            }),
+        };
+        audit::record(conn, &entry).await?;
+    }
+    Ok(())
 }

@@ -44,6 +44,16 @@ pub enum CreditsError {
         /// The action without a price.
         action: ActionType,
     },
+    /// No price is known for a model, so it must not be called.
+    #[error(
+        "no price is known for the model {model} of {provider}: add one to a file of credits.prices_dir, or one for \"*\" that stands for any model"
+    )]
+    ModelPriceUnknown {
+        /// Who serves it.
+        provider: String,
+        /// The model without a price.
+        model: String,
+    },
     /// One key was used for two different pieces of work.
     #[error(
         "idempotency key {key} was used for another user, action or resource: name each piece of work by a key of its own"
@@ -88,7 +98,7 @@ impl CreditsError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Insufficient(_) => "insufficient_credits",
-            Self::PriceUnknown { .. } => "price_unknown",
+            Self::PriceUnknown { .. } | Self::ModelPriceUnknown { .. } => "price_unknown",
             Self::KeyReuse { .. } | Self::GrantKeyReuse(_) => "idempotency_key_reuse",
             Self::ReservationResolved { .. } => "reservation_resolved",
             Self::UserNotFound(_) => "user_not_found",

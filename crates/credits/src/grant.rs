@@ -72,7 +72,7 @@ async fn grant_within(conn: &mut PgConnection, new: &Grant<'_>) -> Result<Given,
     let id = sqlx::query_scalar!(
         "insert into greenroom.credit_grants (user_id, kind, amount, reason, actor_id, idempotency_key)
          values ($1, $2, $3::bigint * 0.000001, $4, $5, $6)
-         on conflict (idempotency_key) do nothing returning id",
+         on conflict (idempotency_key) where idempotency_key is not null do nothing returning id",
         new.user.0,
         new.kind.as_str(),
         amount,
@@ -91,8 +91,9 @@ async fn grant_within(conn: &mut PgConnection, new: &Grant<'_>) -> Result<Given,
     sqlx::query!(
         "update user_credit_balances
             set current_balance = current_balance + a, total_earned = total_earned + a, version = version + 1,
-                -- Lifted above a fifth of the allowance, it may run low once more.
-                low_balance_notified = low_balance_notified and current_balance + a - reserved_balance < monthly_allowance / 5,
+                -- Lifted above its threshold, it may run low once more.
+                low_balance_notified = low_balance_notified and current_balance + a - reserved_balance
+                    < monthly_allowance * low_balance_percent / 100,
                 updated_at = greenroom.now()
            from (select $2::bigint * 0.000001 as a) given
           where user_id = $1",

@@ -10,7 +10,7 @@ use std::time::Duration;
 use greenroom_queue::Jobs;
 use sqlx::PgPool;
 
-use crate::Settings;
+use crate::{ModelPrices, PricesError, Settings};
 
 /// How long work over all accounts may take.
 pub(crate) const HOUR: Duration = Duration::from_hours(1);
@@ -22,6 +22,16 @@ pub struct Credits {
     pub pool: PgPool,
     /// How.
     pub settings: Settings,
+    /// What models cost.
+    pub prices: ModelPrices,
+}
+
+impl Credits {
+    /// Puts the ledger together; prices that cannot stand are an error.
+    pub fn new(pool: PgPool, settings: Settings) -> Result<Self, PricesError> {
+        let prices = ModelPrices::load(&settings.prices_dir)?;
+        Ok(Self { pool, settings, prices })
+    }
 }
 
 /// Lists the jobs of this slice; without a state they are only declared.

@@ -12,7 +12,7 @@
 //! Every month what is left of an allowance expires and the next one comes ([`reset`]); every night all accounts are
 //! held against their ledgers ([`audit`]).
 //!
-//! Not here: prices of models by token.
+//! What a language model costs by its tokens is in files ([`ModelPrices`]), and comes on top of an action's own price.
 
 mod action;
 mod audit;
@@ -23,7 +23,9 @@ mod event;
 mod grant;
 mod jobs;
 mod key;
+mod model_price;
 mod notices;
+mod rate;
 mod refund;
 mod reservation;
 mod reset;
@@ -42,6 +44,7 @@ pub use event::{Details, Free, Resource, record_free};
 pub use grant::{Given, Grant, GrantKind, grant};
 pub use jobs::{Credits, jobs};
 pub use key::Key;
+pub use model_price::{ModelPrice, ModelPrices, PricesError, Tokens};
 pub use refund::{Refunded, refund};
 pub use reservation::{Hold, Reservation, Reserved, Settled, expire, release, reserve, settle};
 pub use reset::{Reset, reset_batch, restart};

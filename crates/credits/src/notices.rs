@@ -12,7 +12,7 @@ use crate::InsufficientCredits;
 /// After which it is too late to tell.
 const LASTS: Duration = Duration::from_hours(7 * 24);
 
-/// Tells a person that the account has less than a fifth of its allowance left, in the transaction of the charge.
+/// Tells a person that the account has less left than its threshold, in the transaction of the charge.
 ///
 /// The flag keeps it from being told again until a reset or a grant lifts the account above that.
 pub(crate) async fn low(conn: &mut PgConnection, user: UserId) -> sqlx::Result<()> {

@@ -119,7 +119,7 @@ async fn found(
         return Ok(Reserved::Settled(settled_before(conn, event).await?));
     }
     reservations::extend(conn, row.id, until).await?;
-    let price = prices::by_id(conn, row.price).await?;
+    let price = Price { model: row.model, ..prices::by_id(conn, row.price).await? };
     Ok(Reserved::Held(Hold { id: row.id, user: row.user, key: wish.key.clone(), price, amount: row.amount }))
 }
 

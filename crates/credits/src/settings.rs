@@ -4,7 +4,7 @@ use greenroom_model::MicroCredits;
 use serde::Deserialize;
 
 /// The section `[credits]` of the settings; `config/default.toml` says what each one does.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml documents every setting, once")]
 pub struct Settings {
@@ -12,6 +12,7 @@ pub struct Settings {
     pub leftover: Leftover,
     pub leftover_cap: u32,
     pub reset_batch: u32,
+    pub prices_dir: String,
 }
 
 /// When a period begins.

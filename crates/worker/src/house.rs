@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use greenroom_boot::{Config, ExposeSecret as _, secrets};
 use greenroom_connections::{Connections, Consents, Providers, Tokens, check_keys};
-use greenroom_credits::Credits;
+use greenroom_credits::{Credits, ModelPrices};
 use greenroom_http::Client;
 use greenroom_model::Clock;
 use greenroom_queue::Jobs;
@@ -72,9 +72,14 @@ impl House {
             tokens: tokens_settings,
             clock: clock.clone(),
         };
-        let credits = Credits { pool: pool.clone(), settings: config.section("credits")? };
+        let credits = Credits::new(pool.clone(), config.section("credits")?)?;
         let youtube = Arc::new(Youtube::new(pool.clone(), http, tokens, settings, clock.clone()));
         Ok(Self { vault, consents, connections: Arc::new(connections), youtube, credits: Arc::new(credits) })
+    }
+
+    /// Returns what models cost.
+    pub fn model_prices(&self) -> &ModelPrices {
+        &self.credits.prices
     }
 }
 

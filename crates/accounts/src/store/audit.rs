@@ -17,6 +17,8 @@ pub enum Action {
     CreditsGranted,
     /// Credits were taken back, or a charge was reversed.
     CreditsAdjusted,
+    /// The audit found an account that does not add up, or mended it.
+    CreditsAudited,
 }
 
 impl Action {
@@ -28,6 +30,7 @@ impl Action {
             Self::ConnectionDisconnected => "connection.disconnected",
             Self::CreditsGranted => "credits.granted",
             Self::CreditsAdjusted => "credits.adjusted",
+            Self::CreditsAudited => "credits.audited",
         }
     }
 }

@@ -100,7 +100,7 @@ pub(super) async fn events(
 pub(super) async fn list_prices(State(api): State<Api>, caller: Caller) -> Result<Json<Value>, Problem> {
     caller.must("credits.read")?;
     let list = prices::list(&mut *api.queue.pool().acquire().await?).await?;
-    Ok(Json(json!({"prices": list})))
+    Ok(Json(json!({"prices": list, "models": api.model_prices.all()})))
 }
 
 /// Credits to give, or to take back.

@@ -59,6 +59,7 @@ async fn an_operator_gives_and_a_tenant_looks() {
     assert_eq!((&page["events"][0]["id"], page.get("next")), (&event.to_string().into(), None));
     let prices = world.get("/v1/credits/prices", &ours).await.body;
     assert_eq!(prices["prices"].as_array().unwrap().len(), 13);
+    assert_eq!(prices["models"][0]["provider"], "anthropic");
     let trail: Vec<String> = sqlx::query_scalar("select action from audit_logs order by created_at, action")
         .fetch_all(world.pool())
         .await

@@ -88,7 +88,8 @@ fn api(
     let pool = queue.pool().clone();
     let probes = Probes::new(METRICS.clone(), pool, draining, greenroom_postgres::has_schema);
     let consents = consents(queue.pool(), address, sandbox);
-    Api { queue: queue.clone(), consents, probes, settings }
+    let model_prices = greenroom_credits::ModelPrices::load("").unwrap();
+    Api { queue: queue.clone(), consents, model_prices, probes, settings }
 }
 
 /// Consents that the sandbox plays, and that come back to this address.

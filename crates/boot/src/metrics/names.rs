@@ -68,6 +68,9 @@ names! {
     Counter "greenroom_token_plaintext_reads_total" "Tokens that were found stored as plain text.";
     Counter "greenroom_tokens_undecryptable_total" "Tokens that no key in ENCRYPTION_KEY opened.";
     Counter "greenroom_credits_charged_micro_total" "Credits charged, in millionths.";
+    Counter "greenroom_credits_cost_microdollars_total" "What work with an event cost us, in millionths of a dollar.";
+    Counter "greenroom_credits_reservations_expired_total" "Reservations that their job never came back for.";
+    Gauge "greenroom_credits_reservations_held" "Reservations that are not resolved yet.";
     Counter "greenroom_credits_resets_total" "Accounts whose period of credits began.";
     Gauge "greenroom_credits_reset_lag_seconds" "How long the account has waited that is due for its reset the longest.";
     Histogram "greenroom_credits_reset_seconds" "How long a reset of all due accounts took.";

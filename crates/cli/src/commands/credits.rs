@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use clap::{Subcommand, ValueEnum};
 use greenroom_credits::{
-    ActionType, AuditWalk, CreditsError, Grant, GrantKind, balances, grant, prices, refund, restart, usage,
+    ActionType, AuditWalk, CreditsError, Grant, GrantKind, ModelPrices, Settings, balances, grant, prices,
+    refund, restart, usage,
 };
 use greenroom_model::{Dollars, MicroCredits, UsageEventId, UserId};
 use greenroom_queue::Queue;
@@ -64,6 +65,14 @@ pub(crate) enum Command {
         #[arg(long)]
         wait: bool,
     },
+    /// Sets when an account's owner is told that credits run low.
+    Threshold {
+        /// Whose.
+        user: UserId,
+        /// At less than which part of the monthly allowance, in percent; 0 is never.
+        #[arg(value_parser = clap::value_parser!(u8).range(0..=100))]
+        percent: u8,
+    },
     /// Begins an account's period anew now: its months are counted from today, and it gets an allowance within a minute.
     Restart {
         /// Whose.
@@ -78,7 +87,7 @@ pub(crate) enum Command {
         #[arg(long)]
         fix: bool,
     },
-    /// Lists the prices in force, or puts a new one in force.
+    /// Lists the prices of actions in force, or puts a new one in force.
     Prices {
         /// The action whose price changes.
         #[arg(long, value_name = "ACTION", requires = "base")]
@@ -90,6 +99,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DOLLARS", default_value = "0")]
         compute: Dollars,
     },
+    /// Lists what language models cost by their tokens, in dollars a million.
+    Models,
 }
 
 /// What a grant is.
@@ -114,6 +125,9 @@ impl From<Kind> for GrantKind {
 }
 
 pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(), CliError> {
+    if matches!(command, Command::Models) {
+        return models(terminal);
+    }
     let pool = terminal.database().await?;
     let mut conn = pool.acquire().await?;
     match command {
@@ -193,6 +207,15 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
             }
             terminal.answer(&json!({"id": enqueued.id}), || enqueued.id.to_string())
         }
+        Command::Threshold { user, percent } => {
+            if !balances::set_low_balance_percent(&mut conn, user, percent).await? {
+                return Err(CliError::NotFound(format!("user {user} has no account")));
+            }
+            terminal.answer(&json!({"user_id": user, "low_balance_percent": percent}), || match percent {
+                0 => "they are not told any more".to_owned(),
+                percent => format!("they are told when less than {percent} % of the allowance is left"),
+            })
+        }
         Command::Restart { user } => {
             if !restart(&mut conn, user).await? {
                 return Err(CliError::NotFound(format!("user {user} has no account")));
@@ -220,6 +243,7 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
             }
             Err(CliError::Failed("accounts do not add up: see why, then run it with --fix".to_owned()))
         }
+        Command::Models => models(terminal),
         Command::Prices { set, base, compute } => {
             if let (Some(action), Some(base)) = (set, base) {
                 prices::change(&mut conn, known(&action)?, base, compute).await?;
@@ -243,6 +267,25 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
             terminal.answer_table(&json!({"prices": list}), head, &rows)
         }
     }
+}
+
+/// Shows the prices of models, which are files and need no database.
+fn models(terminal: &mut Terminal) -> Result<(), CliError> {
+    let settings: Settings = terminal.config()?.section("credits")?;
+    let prices =
+        ModelPrices::load(&settings.prices_dir).map_err(|error| CliError::Usage(error.to_string()))?;
+    let document = json!({"models": prices.all()});
+    let rows: Vec<_> = document["models"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|price| {
+            ["provider", "model", "effective_from", "input", "cached", "cache_write", "output"]
+                .map(|name| price[name].as_str().unwrap_or_default().to_owned())
+        })
+        .collect();
+    let head = ["provider", "model", "since", "input $", "cached $", "cache write $", "output $"];
+    terminal.answer_table(&document, head, &rows)
 }
 
 fn known(action: &str) -> Result<ActionType, CliError> {
@@ -315,6 +358,8 @@ mod tests {
             events["events"].as_array().unwrap().iter().map(|e| e["credits"].as_str().unwrap()).collect();
         assert_eq!(credits, ["-0.500000", "0.500000"]);
         assert_eq!(call(&["credits", "audit"]).await.code(), 0);
+        assert!(call(&["credits", "threshold", ADA, "50"]).await.out.contains("less than 50 %"));
+        assert_eq!(call(&["credits", "threshold", ADA, "101"]).await.code(), 2);
         sqlx::raw_sql("update user_credit_balances set reserved_balance = 2")
             .execute(db.pool())
             .await
@@ -347,5 +392,7 @@ mod tests {
                 .unwrap();
         assert_eq!(rows, 2);
         assert_eq!(call(&["credits", "prices", "--set", "flying", "--base", "1"]).await.code(), 2);
+        let models = call(&["credits", "models", "--json"]).await.document();
+        assert_eq!(models["models"][0]["provider"], "anthropic");
     }
 }

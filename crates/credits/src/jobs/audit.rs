@@ -1,7 +1,7 @@
 //! `credits.audit`: holds every account against its ledgers, each night.
 //!
-//! It only looks, so it may run at any time, twice, or be killed. What it finds is an error in the log, a metric and its
-//! result; `greenroom credits audit --fix` mends.
+//! It changes no account, so it may run at any time, twice, or be killed. What it finds is an error in the log, a metric,
+//! an entry of `audit_logs` and its result; `greenroom credits audit --fix` mends.
 
 use greenroom_queue::{Context, Done, Job, Policy, Stop};
 use serde::{Deserialize, Serialize};

@@ -7,6 +7,7 @@ use greenroom_queue::{Context, Done, Job, JobError, Policy, Stop};
 use serde::{Deserialize, Serialize};
 
 use super::Credits;
+use crate::store::reservations;
 use crate::{CreditsError, expire};
 
 const BATCH: i64 = 500;
@@ -39,9 +40,14 @@ impl Job for ExpireReservations {
         loop {
             ctx.check()?;
             match expire(&credits.pool, BATCH).await? {
-                0 => return Ok(report.into()),
+                0 => break,
                 expired => report.expired += expired,
             }
         }
+        metrics::counter!("greenroom_credits_reservations_expired_total").increment(report.expired);
+        let held = reservations::held(&mut *credits.pool.acquire().await?).await?;
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("greenroom_credits_reservations_held").set(held as f64);
+        Ok(report.into())
     }
 }

@@ -93,6 +93,28 @@ pub(crate) async fn lock(conn: &mut PgConnection, user: UserId) -> Result<Option
     Ok(row.map(Balance::from))
 }
 
+/// Sets at which part of the allowance an account's owner is told, in percent; 0 is never. Returns whether there is such
+/// an account.
+pub async fn set_low_balance_percent(
+    conn: &mut PgConnection,
+    user: UserId,
+    percent: u8,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "update user_credit_balances
+            set low_balance_percent = $2::smallint, version = version + 1, updated_at = greenroom.now(),
+                -- Who is above the new threshold may be told once more.
+                low_balance_notified = low_balance_notified
+                    and current_balance - reserved_balance < monthly_allowance * $2::smallint / 100
+          where user_id = $1",
+        user.0,
+        i16::from(percent),
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// From where a charge was taken.
 pub(crate) enum Spent {
     FromBalance,
@@ -116,7 +138,7 @@ pub(crate) async fn spend(
            from (select $2::bigint * 0.000001 as c) charge
           where user_id = $1 and (is_unlimited or current_balance - reserved_balance >= c)
          returning is_unlimited, not low_balance_notified and not is_unlimited
-                   and current_balance - reserved_balance < monthly_allowance / 5 as "runs_low!""#,
+                   and current_balance - reserved_balance < monthly_allowance * low_balance_percent / 100 as "runs_low!""#,
         user.0,
         credits.0,
     )
@@ -176,7 +198,7 @@ pub(crate) async fn settle(
            from (select $2::bigint * 0.000001 as f, $3::bigint * 0.000001 as c) move
           where user_id = $1 and (f <> 0 or c <> 0)
          returning not low_balance_notified and not is_unlimited
-                   and current_balance - reserved_balance < monthly_allowance / 5 as "runs_low!""#,
+                   and current_balance - reserved_balance < monthly_allowance * low_balance_percent / 100 as "runs_low!""#,
         user.0,
         freed.0,
         charged.0,

@@ -4,10 +4,14 @@ use greenroom_model::{MicroCredits, ReservationId, UsageEventId, UserId};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
+use super::ai_usage;
 use crate::{ActionType, Cost, CreditsError, Details, Key, Price, Settled};
 
 /// Where `event_metadata` holds what could not be collected.
 pub(crate) const UNCOLLECTED: &str = "uncollected_credits";
+
+/// Dollars are kept in trillionths and counted in millionths.
+const TRILLIONTHS_A_MILLIONTH: u64 = 1_000_000;
 
 pub(crate) struct NewEvent<'a> {
     pub(crate) user: UserId,
@@ -26,6 +30,9 @@ pub(crate) fn priced(details: &Details, price: &Price) -> Map<String, Value> {
     let mut metadata = details.metadata.clone();
     metadata.insert("price_id".to_owned(), price.id.to_string().into());
     metadata.insert("price_version".to_owned(), price.since.to_rfc3339().into());
+    if let Some(model) = &price.model {
+        metadata.insert("model_price".to_owned(), serde_json::json!(model));
+    }
     metadata
 }
 
@@ -62,11 +69,20 @@ pub(crate) async fn insert(
         resource.map(|r| r.id.as_str()),
         Value::Object(event.metadata),
     )
-    .fetch_optional(conn)
+    .fetch_optional(&mut *conn)
     .await?;
     if id.is_some() {
-        metrics::counter!("greenroom_credits_charged_micro_total", "action_type" => event.action.as_str())
+        if let Some(model) = &event.details.model {
+            ai_usage::log(conn, event.user, model, event.action, event.cost, event.details).await?;
+        }
+        let labels = [
+            ("action_type", event.action.as_str().to_owned()),
+            ("model", event.details.model.clone().unwrap_or_default()),
+        ];
+        metrics::counter!("greenroom_credits_charged_micro_total", &labels)
             .increment(event.charged.0.unsigned_abs());
+        metrics::counter!("greenroom_credits_cost_microdollars_total", &labels)
+            .increment(event.cost.total().0.unsigned_abs() / TRILLIONTHS_A_MILLIONTH);
     }
     Ok(id.map(UsageEventId))
 }

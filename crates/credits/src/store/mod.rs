@@ -4,6 +4,7 @@ use sqlx::{Postgres, Transaction};
 
 use crate::CreditsError;
 
+pub(crate) mod ai_usage;
 pub mod balances;
 pub(crate) mod events;
 pub(crate) mod grants;

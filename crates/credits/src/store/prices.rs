@@ -25,6 +25,7 @@ pub async fn in_force(conn: &mut PgConnection, action: ActionType) -> Result<Pri
         base: Dollars(row.base),
         compute: Dollars(row.compute),
         since: row.created_at,
+        model: None,
     })
     .ok_or(CreditsError::PriceUnknown { action })
 }
@@ -48,6 +49,7 @@ pub(crate) async fn by_id(conn: &mut PgConnection, id: Uuid) -> Result<Price, sq
         base: Dollars(row.base),
         compute: Dollars(row.compute),
         since: row.created_at,
+        model: None,
     })
 }
 

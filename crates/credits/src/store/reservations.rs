@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use greenroom_model::{MicroCredits, ReservationId, UsageEventId, UserId};
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::{ActionType, Key, Reservation};
+use crate::{ActionType, Key, ModelPrice, Reservation};
 
 /// A reservation as it is stored.
 pub(crate) struct Stored {
@@ -14,6 +15,7 @@ pub(crate) struct Stored {
     pub(crate) user: UserId,
     pub(crate) action: ActionType,
     pub(crate) price: Uuid,
+    pub(crate) model: Option<Box<ModelPrice>>,
     pub(crate) amount: MicroCredits,
     pub(crate) state: String,
     pub(crate) event: Option<UsageEventId>,
@@ -29,11 +31,12 @@ pub(crate) async fn hold(
 ) -> Result<Option<ReservationId>, sqlx::Error> {
     let id = sqlx::query_scalar!(
         "insert into greenroom.credit_reservations as r (
-             id, user_id, job_id, idempotency_key, action_type, amount, price_ref, expires_at)
-         values ($1, $2, $3, $4, $5, $6::bigint * 0.000001, $7, greenroom.now() + $8::bigint * interval '1 second')
+             id, user_id, job_id, idempotency_key, action_type, amount, price_ref, model_price, expires_at)
+         values ($1, $2, $3, $4, $5, $6::bigint * 0.000001, $7, $8, greenroom.now() + $9::bigint * interval '1 second')
          on conflict (idempotency_key) do update
             set state = 'held', resolved_at = null, job_id = excluded.job_id, amount = excluded.amount,
-                price_ref = excluded.price_ref, expires_at = excluded.expires_at
+                price_ref = excluded.price_ref, model_price = excluded.model_price,
+                expires_at = excluded.expires_at
           where r.state in ('released', 'expired')
             and r.user_id = excluded.user_id and r.action_type = excluded.action_type
          returning id",
@@ -44,6 +47,7 @@ pub(crate) async fn hold(
         wish.price.action as ActionType,
         amount.0,
         wish.price.id.to_string(),
+        wish.price.model.as_deref().map(Json) as Option<Json<&ModelPrice>>,
         seconds(until),
     )
     .fetch_optional(conn)
@@ -55,7 +59,7 @@ pub(crate) async fn hold(
 pub(crate) async fn by_key(conn: &mut PgConnection, key: &Key) -> Result<Stored, sqlx::Error> {
     sqlx::query_as!(
         Row,
-        r#"select id, user_id, action_type as "action: ActionType", price_ref::uuid as "price!",
+        r#"select id, user_id, action_type as "action: ActionType", price_ref::uuid as "price!", model_price as "model_price: Json<ModelPrice>",
                   (amount * 1000000)::bigint as "amount!", state, event_id
              from greenroom.credit_reservations where idempotency_key = $1 for no key update"#,
         key.as_str(),
@@ -69,7 +73,7 @@ pub(crate) async fn by_key(conn: &mut PgConnection, key: &Key) -> Result<Stored,
 pub(crate) async fn lock(conn: &mut PgConnection, id: ReservationId) -> Result<Option<Stored>, sqlx::Error> {
     let row = sqlx::query_as!(
         Row,
-        r#"select id, user_id, action_type as "action: ActionType", price_ref::uuid as "price!",
+        r#"select id, user_id, action_type as "action: ActionType", price_ref::uuid as "price!", model_price as "model_price: Json<ModelPrice>",
                   (amount * 1000000)::bigint as "amount!", state, event_id
              from greenroom.credit_reservations where id = $1 for no key update"#,
         id.0,
@@ -173,6 +177,14 @@ pub(crate) async fn expire(pool: &PgPool, limit: i64) -> Result<u64, sqlx::Error
     Ok(expired.unsigned_abs())
 }
 
+/// Counts the reservations that nobody has resolved yet.
+pub(crate) async fn held(conn: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    let held = sqlx::query_scalar!(
+        r#"select count(*) as "n!" from greenroom.credit_reservations where state = 'held'"#
+    );
+    held.fetch_one(conn).await
+}
+
 fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
@@ -182,6 +194,7 @@ struct Row {
     user_id: Uuid,
     action: ActionType,
     price: Uuid,
+    model_price: Option<Json<ModelPrice>>,
     amount: i64,
     state: String,
     event_id: Option<Uuid>,
@@ -194,6 +207,7 @@ impl From<Row> for Stored {
             user: UserId(row.user_id),
             action: row.action,
             price: row.price,
+            model: row.model_price.map(|noted| Box::new(noted.0)),
             amount: MicroCredits(row.amount),
             state: row.state,
             event: row.event_id.map(UsageEventId),

@@ -4,7 +4,9 @@ use chrono::{Datelike as _, Months};
 use greenroom_model::{Dollars, JobId, SyncRunId};
 
 use super::*;
-use crate::{Cost, CreditsError, Free, charge, expire, record_free, release, settle};
+use crate::{
+    Cost, CreditsError, Free, ModelPrice, ModelPrices, Tokens, charge, expire, record_free, release, settle,
+};
 
 const HALF: MicroCredits = MicroCredits(500_000);
 
@@ -306,6 +308,55 @@ async fn a_new_price_does_not_touch_what_is_reserved() {
     let edit = "update credit_action_costs set base_cost_dollars = 1 where is_active";
     let error = sqlx::query(edit).execute(&mut *conn).await.unwrap_err().to_string();
     assert!(error.contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn a_call_of_a_model_is_charged_by_the_tokens_at_the_price_it_was_reserved_at() {
+    let db = Database::new().await;
+    let mut conn = db.pool().acquire().await.unwrap();
+    let user = person(&mut conn).await;
+    let models = ModelPrices::load("").unwrap();
+    let now = "2026-11-01T00:00:00Z".parse().unwrap();
+    let haiku = models.in_force("anthropic", "claude-haiku-4-5", now).unwrap();
+    let sonnet = models.in_force("anthropic", "claude-sonnet-4-6", now).unwrap();
+    let action = prices::in_force(&mut conn, ActionType::AiSentimentAnalysis).await.unwrap();
+    let most = Tokens { input: 2_000, output: 1_700, ..Tokens::default() };
+    let key = Key::of_job(JobId::new(), "batch:1");
+    let price = action.clone().with_model(haiku);
+    hold(&db, user, &key, &price, price.of_call(25, &most).credits()).await;
+
+    // The next attempt, after the model was changed for a dearer one: what was reserved stands.
+    let dearer = action.with_model(sonnet);
+    let held = hold(&db, user, &key, &dearer, dearer.of_call(25, &most).credits()).await;
+    assert_eq!(held.price, price);
+    let spent = Tokens { input: 1_900, output: 1_100, ..Tokens::default() };
+    let details = Details {
+        model: Some("claude-haiku-4-5-20251001".to_owned()),
+        input_tokens: Some(1_900),
+        output_tokens: Some(1_100),
+        ..a_channel()
+    };
+    let settled = settle(&mut conn, &held, &held.price.of_call(25, &spent), &details).await.unwrap();
+    // $0.0019 + $0.0055 of tokens and 25 × $0.00001 of our own: $0.00765.
+    assert_eq!(settled.credits, MicroCredits(76_500));
+    assert_eq!(settled.uncollected, MicroCredits::ZERO);
+    must_add_up(&mut conn, user).await;
+
+    // The charge can be recomputed from its event alone.
+    let noted: serde_json::Value = sqlx::query_scalar("select event_metadata from credit_usage_events")
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
+    let noted: ModelPrice = serde_json::from_value(noted["model_price"].clone()).unwrap();
+    assert_eq!(noted.of(&spent), "0.0074".parse().unwrap());
+    let logged = "select concat_ws(' ', model, input_tokens, output_tokens, estimated_cost::text, endpoint) from ai_usage_logs";
+    let logged: Vec<String> = sqlx::query_scalar(logged).fetch_all(&mut *conn).await.unwrap();
+    assert_eq!(logged, ["claude-haiku-4-5-20251001 1900 1100 0.007400000000 ai_sentiment_analysis"]);
+    let again = settle(&mut conn, &held, &held.price.of_call(25, &spent), &details).await.unwrap();
+    assert!(again.repeated);
+    let logs: i64 =
+        sqlx::query_scalar("select count(*) from ai_usage_logs").fetch_one(&mut *conn).await.unwrap();
+    assert_eq!(logs, 1, "what is settled again is no second call");
 }
 
 #[tokio::test]

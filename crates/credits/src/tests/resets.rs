@@ -249,7 +249,7 @@ async fn the_first_of_a_month_is_everybody_s_where_the_settings_say_so() {
     let user = person(&mut conn).await;
     balances::open(&mut conn, user).await.unwrap();
     let settings = Settings { reset_mode: ResetMode::Calendar, ..Settings::default() };
-    let credits = std::sync::Arc::new(Credits { pool: db.pool().clone(), settings });
+    let credits = std::sync::Arc::new(Credits::new(db.pool().clone(), settings).unwrap());
     let queue = Queue::new(db.pool().clone());
     for _ in 0..3 {
         queue.enqueue(&ResetMonthly {}).await.unwrap();
@@ -280,7 +280,7 @@ async fn one_that_is_refused_holds_up_nobody() {
     .await
     .unwrap();
     to_next_reset(&db, &mut conn, fine).await;
-    let credits = std::sync::Arc::new(Credits { pool: db.pool().clone(), settings: Settings::default() });
+    let credits = std::sync::Arc::new(Credits::new(db.pool().clone(), Settings::default()).unwrap());
     let queue = Queue::new(db.pool().clone());
     queue.enqueue(&ResetMonthly {}).await.unwrap();
     drain(&queue, &jobs(Some(&credits))).await.unwrap();
@@ -333,6 +333,15 @@ async fn the_audit_finds_what_does_not_add_up_and_mends_it() {
         sqlx::query_scalar::<_, String>(kind).bind(cooked.0).fetch_all(&mut *conn).await.unwrap().len(),
         1
     );
+    let trail = "select changes ->> 'invariant' || ' ' || (changes ->> 'mended') from audit_logs
+                  where action = 'credits.audited' and user_id = $1 order by created_at, id";
+    let mut trail: Vec<String> =
+        sqlx::query_scalar(trail).bind(cooked.0).fetch_all(&mut *conn).await.unwrap();
+    trail.sort();
+    let rules = ["consumed", "earned", "month", "reserved"];
+    let expected: Vec<_> =
+        rules.iter().flat_map(|rule| [format!("{rule} false"), format!("{rule} true")]).collect();
+    assert_eq!(trail, expected);
     let mut again = crate::AuditWalk::default();
     while again.step(&mut conn).await.unwrap() {}
     assert_eq!(again.found, []);
@@ -377,4 +386,17 @@ async fn who_runs_low_or_dry_is_told_once() {
     reset_all(&db, &Settings::default()).await;
     spend(&mut conn, user, MicroCredits::whole(95).0).await;
     assert_eq!(told().await.len(), 4);
+
+    // Each account has a threshold of its own; at none nobody is told.
+    for (percent, told_more) in [(0, 0), (2, 1)] {
+        to_next_reset(&db, &mut conn, user).await;
+        reset_all(&db, &Settings::default()).await;
+        let before = told().await.len();
+        balances::set_low_balance_percent(&mut conn, user, percent).await.unwrap();
+        let all = balances::get(&mut conn, user).await.unwrap().unwrap().available();
+        spend(&mut conn, user, all.0 - MicroCredits::whole(3).0).await;
+        assert_eq!(told().await.len(), before, "at {percent} percent");
+        spend(&mut conn, user, MicroCredits::whole(2).0).await;
+        assert_eq!(told().await.len(), before + told_more, "at {percent} percent");
+    }
 }
