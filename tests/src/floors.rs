@@ -138,17 +138,17 @@ fn the_root_is_virtual_and_has_no_other_members() {
 #[test]
 fn a_wrong_arrow_is_refused() {
     let wrong = [
-        ("queue", "accounts", "dependencies"),       // up
-        ("accounts", "credits", "dependencies"),     // sideways
-        ("sync", "credits", "dev-dependencies"),     // sideways, in tests
-        ("vault", "http", "dependencies"),           // a chain, backwards
-        ("youtube", "instagram", "dependencies"),    // two outside worlds
-        ("model", "postgres", "dependencies"),       // from the nouns
-        ("api", "testkit", "dependencies"),          // a tool of tests in a program
-        ("worker", "sandbox", "dependencies"),       // a stand-in in a real program
-        ("testkit", "queue", "dependencies"),        // then queue's tests could not use it
-        ("sandbox", "youtube", "dependencies"),      // a stand-in must not believe its client
-        ("api", "nowhere", "dependencies"),          // not drawn
+        ("queue", "accounts", "dependencies"),    // up
+        ("accounts", "credits", "dependencies"),  // sideways
+        ("sync", "credits", "dev-dependencies"),  // sideways, in tests
+        ("vault", "http", "dependencies"),        // a chain, backwards
+        ("youtube", "instagram", "dependencies"), // two outside worlds
+        ("model", "postgres", "dependencies"),    // from the nouns
+        ("api", "testkit", "dependencies"),       // a tool of tests in a program
+        ("worker", "sandbox", "dependencies"),    // a stand-in in a real program
+        ("testkit", "queue", "dependencies"),     // then queue's tests could not use it
+        ("sandbox", "youtube", "dependencies"),   // a stand-in must not believe its client
+        ("api", "nowhere", "dependencies"),       // not drawn
     ];
     for (from, to, section) in wrong {
         assert!(objection(from, to, section).is_some(), "{from} -> {to} was let through");
