@@ -6,6 +6,7 @@ mod connections;
 mod credits;
 mod demo;
 mod doctor;
+mod enrich;
 mod follow;
 mod instant;
 mod jobs;
@@ -59,6 +60,8 @@ pub(crate) enum Command {
     /// Encrypts, decrypts, rotates and classifies a token; counts the stored ones by key and seals them again.
     #[command(subcommand)]
     Tokens(tokens::Command),
+    /// Reads comments, one JSON object a line (`id`, `text`), and says what is in each; needs no database.
+    Enrich,
     /// Makes and checks the keys of `ENCRYPTION_KEY`.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -80,6 +83,7 @@ impl Command {
             Self::Up(args) => up::run(&args).await,
             Self::Demo(args) => demo::run(&args, terminal).await,
             Self::Bench(bench) => until_interrupted(bench::run(&bench, terminal)).await,
+            Self::Enrich => enrich::run(terminal),
             Self::Doctor => until_interrupted(doctor::run(terminal)).await,
             Self::Migrate => until_interrupted(migrate::run(terminal)).await,
             Self::Queues(command) => until_interrupted(queues::run(command, terminal)).await,

@@ -3,7 +3,7 @@
 //! Everything a command touches outside the database goes through here, so that a test can hand it other
 //! streams and other secrets.
 
-use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::io::{BufRead as _, BufReader, BufWriter, ErrorKind, IsTerminal, Read, Write};
 use std::time::Duration;
 
 use greenroom_boot::{BootError, Config, SecretString, log, pool, secrets, signals};
@@ -117,6 +117,49 @@ impl Terminal {
                 Err(CliError::Refused("standard input is not UTF-8 text"))
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Answers each line of standard input with a line of standard output, in the same order; lines are counted from 1.
+    ///
+    /// What was answered before an error stays written.
+    pub fn answer_lines(
+        &mut self,
+        limit: u64,
+        mut answer: impl FnMut(usize, &str) -> Result<String, CliError>,
+    ) -> Result<(), CliError> {
+        let mut input = BufReader::new(&mut self.input);
+        let mut out = BufWriter::new(&mut self.out);
+        let (mut line, mut number) = (Vec::new(), 0);
+        let done = loop {
+            line.clear();
+            number += 1;
+            match (&mut input).take(limit + 1).read_until(b'\n', &mut line) {
+                Ok(0) => break Ok(()),
+                Ok(bytes) if bytes as u64 > limit => {
+                    break Err(CliError::Usage(format!("line {number} is longer than {limit} bytes")));
+                }
+                Ok(_) => {}
+                Err(error) => break Err(error.into()),
+            }
+            let Ok(text) = std::str::from_utf8(&line) else {
+                break Err(CliError::Usage(format!("line {number} is not UTF-8 text")));
+            };
+            let said = match answer(number, text) {
+                Ok(said) => said,
+                Err(error) => break Err(error),
+            };
+            // Who asks line by line is answered line by line.
+            let rest = if input.buffer().is_empty() { Write::flush } else { |_: &mut _| Ok(()) };
+            match writeln!(out, "{said}").and_then(|()| rest(&mut out)) {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => break Ok(()),
+                Err(error) => break Err(error.into()),
+                Ok(()) => {}
+            }
+        };
+        match out.flush() {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+            _ => done,
         }
     }
 

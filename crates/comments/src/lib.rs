@@ -10,10 +10,13 @@
 //!   arrives first;
 //! - what belongs to another connection stays as it is.
 //!
-//! Not here yet: enrichment, the inbox, workflows.
+//! [`Priority`] says how urgent a comment is, term by term.
+//!
+//! Not here yet: the jobs of enrichment, the inbox, workflows.
 
 mod error;
 mod incoming;
+mod priority;
 mod store;
 
 #[cfg(test)]
@@ -21,4 +24,5 @@ mod tests;
 
 pub use error::CommentsError;
 pub use incoming::{IncomingComment, Upserted};
+pub use priority::{FORMULA_VERSION, Facts, Limit, Priority};
 pub use store::upsert_many;

@@ -1,0 +1,57 @@
+//! What a text is about: its rarest words, without those that every text has.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use crate::normalise::{Kind, Text};
+
+/// How many words are told.
+const MOST: usize = 5;
+/// Longer words are cut off, since they are none.
+const LONGEST: usize = 40;
+
+const STOP: &str = include_str!("../data/stopwords.txt");
+
+/// Returns up to five words of a text, the most telling first, in lower case and each once.
+pub(crate) fn keywords(text: &Text, language: &str) -> Vec<String> {
+    let mut found: Vec<(String, f32)> = Vec::new();
+    let spaced = !matches!(language, "zh" | "ja" | "th" | "lo" | "km" | "my");
+    for (place, token) in text.tokens.iter().enumerate() {
+        if !matches!(token.kind, Kind::Word | Kind::Hashtag) {
+            continue;
+        }
+        let letters = text.letters(token);
+        let word: String = letters.iter().collect();
+        let word = word.trim_end_matches("'s").to_owned();
+        let long = word.chars().count();
+        if long < if spaced { 3 } else { 1 } || long > LONGEST || is_stop_word(&word) {
+            continue;
+        }
+        if token.lengthened {
+            // "soo" is a stop word as well.
+            let mut short: Vec<char> = letters.to_vec();
+            short.dedup();
+            if is_stop_word(&short.into_iter().collect::<String>()) {
+                continue;
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "places in a comment")]
+        let score = (long.min(12) as f32).sqrt() + if token.kind == Kind::Hashtag { 1.0 } else { 0.0 }
+            - 0.02 * place as f32;
+        match found.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, known)) => *known += 1.0,
+            None => found.push((word, score)),
+        }
+    }
+    // Stable, so that of equals the earlier one stays first.
+    found.sort_by(|a, b| b.1.total_cmp(&a.1));
+    found.truncate(MOST);
+    found.into_iter().map(|(word, _)| word).collect()
+}
+
+fn is_stop_word(word: &str) -> bool {
+    static WORDS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+        STOP.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace).collect()
+    });
+    WORDS.contains(word)
+}
