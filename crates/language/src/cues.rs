@@ -9,8 +9,16 @@ use crate::reader::Category;
 
 const LIST: &str = include_str!("../data/cues.txt");
 
-/// How much a text says for each category, by [`Category::ALL`].
-pub(crate) type Said = [f32; Category::ALL.len()];
+/// How much the phrases of a text say for each category.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Said([f32; Category::ALL.len()]);
+
+impl Said {
+    /// Returns what they say for this one.
+    pub(crate) fn of(&self, category: Category) -> f32 {
+        Category::ALL.iter().zip(self.0).find(|(one, _)| **one == category).map_or(0.0, |(_, score)| score)
+    }
+}
 
 static CUES: LazyLock<Cues> = LazyLock::new(Cues::read);
 
@@ -56,7 +64,7 @@ impl Finder {
             if !self.seen.contains(&phrase) {
                 self.seen.push(phrase);
                 let (category, weight) = CUES.meanings[phrase];
-                said[category] += weight;
+                said.0[category] += weight;
             }
         }
         said

@@ -12,6 +12,7 @@
 //! Not here: how urgent a comment is, which takes more than its text; and language models.
 
 mod cues;
+mod evidence;
 mod features;
 mod keywords;
 mod lexicon;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cues::{Finder, Said};
+use crate::cues::Finder;
+use crate::evidence::{Evidence, spam_chance, toxic_chance};
 use crate::features::Features;
 use crate::keywords::keywords;
 use crate::lexicon::Valence;
@@ -37,25 +38,8 @@ const ENGLISH_PRIOR: f32 = 2.0;
 /// From which chance on a text is read as English only.
 const SURELY_ENGLISH: f32 = 0.5;
 
-/// From which chance on a text is spam.
-const SPAM_AT: f32 = 0.6;
 /// From which chance on, and with cues, its joy is not believed.
 const SURELY_SPAM: f32 = 0.9;
-
-/// How much a cue of spam says beside the head.
-const SPAM_CUE: f32 = 0.4;
-/// From which chance on a text is toxic: of what is written under videos little is, so it takes both head and cues.
-const TOXIC_AT: f32 = 0.55;
-/// From which chance on a text in Thai, which has no question mark, is a question.
-const THAI_QUESTION_AT: f32 = 0.5;
-
-/// How much a cue of toxicity says beside the head.
-const TOXIC_CUE: f32 = 0.9;
-/// What speaks against toxicity beforehand: there is less of it than where the head learned.
-const TOXIC_RARE: f32 = 1.6;
-
-/// What is said at all is at least this sure.
-const SURE_ENOUGH: f32 = 0.6;
 
 /// Whether somebody is pleased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -232,7 +216,7 @@ impl Reader {
             };
         } else if english < SURELY_ENGLISH {
             // Short texts look like many languages: both heads are asked, and each is believed as far as its language is.
-            self.features.add_tongue(if language == "en" { UNKNOWN } else { language });
+            self.features.add_tongue(language);
             self.features.count(&mut self.counted);
             self.weights.tables[MULTI.at].score(&self.counted, &mut self.scores);
             softmax(&mut self.scores);
@@ -241,94 +225,29 @@ impl Reader {
             }
         }
         let said = self.finder.find(&self.text);
-        let spam = chance(spam + SPAM_CUE * (of(&said, Category::Spam) - 1.0).clamp(-1.0, 4.0));
-        let toxic = chance(0.8 * toxic - TOXIC_RARE + TOXIC_CUE * of(&said, Category::Toxic).min(4.0));
-        let mut reading = Reading {
-            sentiment: Sentiment::Neutral,
-            confidence: 0.0,
-            intents: Vec::new(),
+        let evidence = Evidence {
+            text: &self.text,
             language,
-            keywords: keywords(&self.text, language),
-            spam,
-            toxic,
-            wordless,
+            valence: valence.sum(),
+            negative: sentiments[0],
+            positive: sentiments[2],
+            spam: spam_chance(spam, &said),
+            toxic: toxic_chance(toxic, &said),
+            asks: chance(asks),
+            said,
         };
         let best = (0..3).max_by(|a, b| sentiments[*a].total_cmp(&sentiments[*b])).unwrap_or(1);
-        (reading.sentiment, reading.confidence) = (Sentiment::ALL[best], sentiments[best]);
-        let thai_question = language == "th" && chance(asks) > THAI_QUESTION_AT;
-        reading.intents = self.intents(&said, &valence, sentiments, &reading, thai_question);
-        if reading.spam >= SURELY_SPAM && of(&said, Category::Spam) >= 2.0 {
+        let joy_is_spam = evidence.spam >= SURELY_SPAM && evidence.said.of(Category::Spam) >= 2.0;
+        Reading {
             // Whoever sells is always pleased.
-            reading.sentiment = Sentiment::Neutral;
+            sentiment: if joy_is_spam { Sentiment::Neutral } else { Sentiment::ALL[best] },
+            confidence: sentiments[best],
+            intents: evidence.intents(),
+            language,
+            keywords: keywords(&self.text, language),
+            spam: evidence.spam,
+            toxic: evidence.toxic,
+            wordless,
         }
-        reading
     }
-
-    fn intents(
-        &self,
-        said: &Said,
-        valence: &Valence,
-        [negative, _, positive]: [f32; 3],
-        reading: &Reading,
-        thai_question: bool,
-    ) -> Vec<(Category, f32)> {
-        let cue = |category| of(said, category);
-        let mark = |sign: char| {
-            self.text
-                .tokens
-                .iter()
-                .any(|token| token.kind == Kind::Mark && self.text.chars[token.start] == sign)
-        };
-        let words = self.text.tokens.iter().filter(|token| token.kind == Kind::Word).count();
-        let collab =
-            cue(Category::Collab) >= 4.0 || (cue(Category::Collab) >= 2.5 && reading.language != "en");
-        // Who offers money to creators writes like who promises it to everybody; what he offers tells them apart.
-        let spam = reading.spam >= SPAM_AT && !(collab && reading.spam < 0.93);
-        let toxic = reading.toxic >= TOXIC_AT;
-        if spam {
-            return vec![(Category::Spam, reading.spam)];
-        }
-        let asks = cue(Category::Question)
-            + if mark('?') || mark('？') || mark('؟') || mark('¿') { 1.0 } else { 0.0 }
-            + if words <= 9 { 0.5 } else { 0.0 };
-        let is = |category| match category {
-            Category::Collab => collab,
-            Category::Question => (asks >= 2.1 || thai_question) && !collab && !toxic,
-            Category::Complaint => {
-                !toxic
-                    && !collab
-                    && ((negative > 0.45 && cue(Category::Complaint) >= 2.0)
-                        || cue(Category::Complaint) >= 5.0)
-            }
-            Category::Suggestion => !toxic && !collab && cue(Category::Suggestion) >= 2.0 && asks < 4.5,
-            Category::Praise => {
-                let kind = cue(Category::Praise) >= 1.5 && positive > 0.5;
-                !toxic
-                    && !collab
-                    && (kind
-                        || (positive > 0.85
-                            && valence.sum() >= 2.0
-                            && words <= 12
-                            && cue(Category::Praise) >= 0.0))
-                    && cue(Category::Complaint) < 3.0
-            }
-            Category::Toxic => toxic,
-            Category::Spam => false,
-        };
-        let sure = |category| match category {
-            Category::Collab => cue(Category::Collab) / 6.0,
-            Category::Question => asks / 3.5,
-            Category::Complaint => negative,
-            Category::Suggestion => cue(Category::Suggestion) / 3.0,
-            Category::Praise => positive,
-            Category::Toxic => reading.toxic,
-            Category::Spam => reading.spam,
-        };
-        let found = Category::ALL.into_iter().filter(|category| is(*category));
-        found.map(|category| (category, sure(category).clamp(SURE_ENOUGH, 1.0))).collect()
-    }
-}
-
-fn of(said: &Said, category: Category) -> f32 {
-    Category::ALL.iter().zip(said).find(|(one, _)| **one == category).map_or(0.0, |(_, score)| *score)
 }

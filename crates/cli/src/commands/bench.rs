@@ -2,6 +2,7 @@
 
 mod adapter;
 mod credits;
+mod enrich;
 mod queue;
 mod sync;
 
@@ -16,6 +17,8 @@ pub(crate) enum Bench {
     Queue(queue::QueueArgs),
     /// Charges, reserves and settles, and begins the month of a million accounts while charges go on.
     Credits(credits::CreditsArgs),
+    /// Reads comments as fast as it can, and with labelled texts tells how often it is right.
+    Enrich(enrich::EnrichArgs),
     /// Does one thing with the queue on the empty database of `DATABASE_URL`, and says in one line of JSON
     /// how long it took: what a comparison of queues calls.
     #[command(subcommand)]
@@ -28,6 +31,7 @@ pub(super) async fn run(bench: &Bench, terminal: &mut Terminal) -> Result<(), Cl
         Bench::Sync(args) => sync::run(args, terminal).await,
         Bench::Queue(args) => queue::run(args, terminal).await,
         Bench::Credits(args) => credits::run(args, terminal).await,
+        Bench::Enrich(args) => enrich::run(args, terminal),
         Bench::Adapter(op) => adapter::run(op, terminal).await,
     }
 }

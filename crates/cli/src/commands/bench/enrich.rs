@@ -1,0 +1,113 @@
+//! `greenroom bench enrich`: how fast the reader of comments is, and with labelled texts how often it is right.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use greenroom_language::Reader;
+use greenroom_language::training::{Measured, Texts, cross_validate};
+use serde::Serialize;
+
+use crate::{CliError, Terminal};
+
+/// What is read again and again where there is no folder: short and long, plain and strange.
+const SOME: [&str; 10] = [
+    "What camera did you use for this?",
+    "❤️❤️❤️",
+    "first",
+    "I have been watching this channel since the very beginning and it only gets better, thank you for all the work!",
+    "Our brand would love to work with you on a sponsored video, where can we email you?",
+    "me encanta este video, ¿cuándo sale el próximo?",
+    "check out my channel, I earned $9000 in a week with @somebody",
+    "この動画のカメラは何ですか",
+    "not impressed, the audio is out of sync after minute 5",
+    "bhai ye phone kaunsa hai aur kitne ka hai",
+];
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct EnrichArgs {
+    /// A folder of labelled texts (the model card of the reader says which), for accuracy by cross-validation.
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// How long reading is measured, in seconds.
+    #[arg(long, default_value_t = 5)]
+    secs: u64,
+}
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// From nothing to the first reading, in milliseconds.
+    start_ms: f64,
+    /// Comments read a second, by one thread.
+    comments_per_sec: f64,
+    /// Their length, in letters, on average.
+    letters: f64,
+    accuracy: Vec<Measured>,
+}
+
+/// Measures, and tells.
+pub(super) fn run(args: &EnrichArgs, terminal: &mut Terminal) -> Result<(), CliError> {
+    let begun = Instant::now();
+    let mut reader = Reader::embedded().map_err(failed)?;
+    reader.read(SOME[0]);
+    let start_ms = begun.elapsed().as_secs_f64() * 1_000.0;
+    let texts = args
+        .data
+        .as_deref()
+        .map(Texts::read)
+        .transpose()
+        .map_err(|error| CliError::Usage(error.to_string()))?;
+    let comments: Vec<&str> = match &texts {
+        Some(texts) => texts.spam.iter().chain(&texts.sentiment_en).map(|row| row.text.as_str()).collect(),
+        None => SOME.to_vec(),
+    };
+    let bar = terminal.progress();
+    bar.set_message("reading");
+    let (begun, mut read, mut letters) = (Instant::now(), 0_u32, 0_usize);
+    for comment in comments.iter().cycle() {
+        reader.read(comment);
+        (read, letters) = (read + 1, letters + comment.chars().count());
+        if read.is_multiple_of(1_000) && begun.elapsed() >= Duration::from_secs(args.secs) {
+            break;
+        }
+    }
+    let secs = begun.elapsed().as_secs_f64();
+    let accuracy = texts
+        .map(|texts| cross_validate(&texts, &mut |said| bar.set_message(said.to_owned())))
+        .unwrap_or_default();
+    bar.finish_and_clear();
+    #[expect(clippy::cast_precision_loss, reason = "letters of comments")]
+    let letters = letters as f64 / f64::from(read);
+    let report = Report { start_ms, comments_per_sec: f64::from(read) / secs, letters, accuracy };
+    terminal.answer(&report, || table(&report))
+}
+
+fn failed(error: impl std::fmt::Display) -> CliError {
+    CliError::Failed(error.to_string())
+}
+
+fn table(report: &Report) -> String {
+    let mut text = format!("{:<44} {:>9.1} ms\n", "from nothing to the first reading", report.start_ms);
+    let _ = writeln!(text, "{:<44} {:>9.0} a second", "comments, one thread", report.comments_per_sec);
+    let _ = writeln!(text, "{:<44} {:>9.0} letters", "of", report.letters);
+    for measured in &report.accuracy {
+        let _ = writeln!(text, "{:<44} {:>9.3} {:>7} texts", measured.what, measured.value, measured.texts);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Call;
+
+    #[tokio::test]
+    async fn it_measures_without_any_data_and_names_a_folder_that_is_none() {
+        let report = Call::new(&["bench", "enrich", "--secs", "0", "--json"]).run().await.document();
+        assert!(report["comments_per_sec"].as_f64().unwrap() > 0.0, "{report}");
+        assert_eq!(report["accuracy"], serde_json::json!([]));
+        let said = Call::new(&["bench", "enrich", "--data", "/nowhere"]).run().await;
+        assert_eq!(said.code(), 2);
+        assert!(said.err.contains("/nowhere/sentiment_en.csv.gz cannot be opened"), "{}", said.err);
+    }
+}
