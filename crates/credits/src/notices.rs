@@ -1,7 +1,9 @@
-//! Notices: that credits run low, and that they are used up; each once a period.
+//! Notices: that credits run low, and that they are used up, each once a period; and to admins, that accounts do not
+//! add up.
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use greenroom_mail::{Notice, notify};
 use greenroom_model::UserId;
 use serde_json::json;
@@ -53,5 +55,27 @@ pub(crate) async fn exhausted(
         lasts: LASTS,
     };
     notify(conn, &notice).await?;
+    Ok(())
+}
+
+/// Tells every admin that the night's audit has found something; once a day, however often it is run.
+pub(crate) async fn discrepancies(
+    conn: &mut PgConnection,
+    now: DateTime<Utc>,
+    accounts: u64,
+    discrepancies: u64,
+) -> sqlx::Result<()> {
+    let admins =
+        sqlx::query_scalar!(r#"select id as "user: UserId" from users where is_admin and is_active"#);
+    for user in admins.fetch_all(&mut *conn).await? {
+        let notice = Notice {
+            user,
+            step: "credits_discrepancies",
+            occurrence: &now.date_naive().to_string(),
+            params: json!({"accounts": accounts, "discrepancies": discrepancies}),
+            lasts: LASTS,
+        };
+        notify(conn, &notice).await?;
+    }
     Ok(())
 }

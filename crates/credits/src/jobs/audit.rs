@@ -1,13 +1,14 @@
 //! `credits.audit`: holds every account against its ledgers, each night.
 //!
 //! It changes no account, so it may run at any time, twice, or be killed. What it finds is an error in the log, a metric,
-//! an entry of `audit_logs` and its result; `greenroom credits audit --fix` mends.
+//! an entry of `audit_logs`, a notice to the admins, and its result; `greenroom credits audit --fix` mends.
 
 use greenroom_queue::{Context, Done, Job, Policy, Stop};
 use serde::{Deserialize, Serialize};
 
 use super::Credits;
 use crate::audit::{AuditWalk, Discrepancy};
+use crate::notices;
 
 /// Discrepancies that a result names; all of them are counted.
 const NAMED: usize = 100;
@@ -51,6 +52,10 @@ impl Job for Audit {
             tracing::error!(user.id = %wrong.user_id, "an account does not add up: {wrong:?}");
         }
         let discrepancies = walk.found.len() as u64;
+        if discrepancies > 0 {
+            let (now, mut conn) = (ctx.now().await?, credits.pool.acquire().await?);
+            notices::discrepancies(&mut conn, now, walk.accounts, discrepancies).await?;
+        }
         walk.found.truncate(NAMED);
         Ok(AccountsAudited { accounts: walk.accounts, discrepancies, named: walk.found }.into())
     }

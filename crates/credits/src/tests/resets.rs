@@ -322,6 +322,21 @@ async fn the_audit_finds_what_does_not_add_up_and_mends_it() {
     assert_eq!(look.accounts, 2);
     assert_eq!(look.found.len(), 4, "{:?}", look.found);
     assert!(look.found.iter().all(|wrong| wrong.user_id == cooked));
+    let admin = person(&mut conn).await;
+    sqlx::query("update users set is_admin = true where id = $1")
+        .bind(admin.0)
+        .execute(&mut *conn)
+        .await
+        .unwrap();
+    let credits = std::sync::Arc::new(Credits::new(db.pool().clone(), Settings::default()).unwrap());
+    let queue = Queue::new(db.pool().clone());
+    for _ in 0..2 {
+        queue.enqueue(&jobs::audit::Audit {}).await.unwrap();
+        drain(&queue, &jobs(Some(&credits))).await.unwrap();
+    }
+    let told = "select user_id, params ->> 'discrepancies' from greenroom.email_outbox where step = 'credits_discrepancies'";
+    let told: Vec<(uuid::Uuid, String)> = sqlx::query_as(told).fetch_all(&mut *conn).await.unwrap();
+    assert_eq!(told, [(admin.0, "4".to_owned())], "each admin, once a day");
     let had = has(&mut conn, cooked).await;
     let mut mend = crate::AuditWalk::new(None, true);
     while mend.step(&mut conn).await.unwrap() {}
@@ -339,8 +354,10 @@ async fn the_audit_finds_what_does_not_add_up_and_mends_it() {
         sqlx::query_scalar(trail).bind(cooked.0).fetch_all(&mut *conn).await.unwrap();
     trail.sort();
     let rules = ["consumed", "earned", "month", "reserved"];
-    let expected: Vec<_> =
-        rules.iter().flat_map(|rule| [format!("{rule} false"), format!("{rule} true")]).collect();
+    let expected: Vec<_> = rules
+        .iter()
+        .flat_map(|rule| ["false", "false", "false", "true"].map(|mended| format!("{rule} {mended}")))
+        .collect();
     assert_eq!(trail, expected);
     let mut again = crate::AuditWalk::default();
     while again.step(&mut conn).await.unwrap() {}
