@@ -160,6 +160,27 @@ async fn a_worker_killed_between_the_last_page_and_the_end_has_charged_nothing()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_as_soon_as_its_end_is_committed_has_charged_once() {
+    let world = World::new(3, 30).await;
+    let creator = world.creator().await;
+    let _bystander = bystander(&world).await;
+    let job = world.request(&creator).await;
+    let killed = WorkerProcess::start(&world, "youtube");
+    world.until("select status = 'completed' from background_jobs").await;
+    killed.kill();
+    let calls = world.calls();
+
+    // Longer than the dead one's lease: who believed its work undone would do it, and charge it, again.
+    let mut heir = WorkerProcess::start(&world, "youtube");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.until_idle().await;
+    world.was_synced_once(&creator, job).await;
+    assert_eq!(world.calls(), calls);
+    assert_eq!(world.number("select count(*) from credit_usage_events").await, 1);
+    assert!(heir.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn resets_that_are_killed_begin_every_period_once() {
     let world = World::new(1, 1).await;
     sqlx::raw_sql(
