@@ -41,6 +41,8 @@ pub struct ModelPrice {
 }
 
 /// The rates of a call whose prompt is longer than most.
+///
+/// The four rates stand here once more, since a flattened part would let misspelt names through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LongPrompt {

@@ -9,6 +9,9 @@ use unicode_normalization::UnicodeNormalization as _;
 /// More letters of a text than these are not read; comments are shorter, and nobody shall make us slow.
 const MAX_CHARS: usize = 4_000;
 
+/// An address is told by at most this many of its letters.
+const LONGEST_ADDRESS: usize = 300;
+
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -112,6 +115,7 @@ impl Text {
         end
     }
 
+    /// Returns where letters of this kind end.
     fn while_from(&self, at: usize, is_in: impl Fn(char) -> bool) -> usize {
         self.raw[at..].iter().position(|c| !is_in(*c)).map_or(self.raw.len(), |n| at + n)
     }
@@ -140,7 +144,8 @@ impl Text {
         }
         // Most words are none: look for a sign of it before anything is compared.
         let end = self.while_from(at, |c| !c.is_whitespace());
-        let piece = &self.raw[at..end];
+        // Looked for again at every token, so a long text without a space must not be looked through each time.
+        let piece = &self.raw[at..end.min(at + LONGEST_ADDRESS)];
         let has = |sign: char| piece.contains(&sign);
         if !has('.') && !has(':') {
             return None;

@@ -6,6 +6,8 @@
 mod data;
 mod learn;
 mod measure;
+#[cfg(test)]
+mod tests;
 
 pub use data::{DataError, Row, Texts};
 pub use measure::{Measured, cross_validate};
