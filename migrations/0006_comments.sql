@@ -16,8 +16,8 @@ create table public.workflows (
 comment on table public.workflows is 'owner: comments. When this happens to a comment, do that.';
 create index workflows_user on public.workflows (user_id, created_at desc);
 
--- A comment without a sentiment is the request to read it: there is no other message. So enrichment
--- columns have no default, and an edited text sets them back to NULL.
+-- A comment without a sentiment is the request to read it, and one without a priority_breakdown the request to rank it:
+-- there is no other message. So enrichment columns have no default, and an edited text sets them back to NULL.
 create table public.youtube_comments (
     id uuid primary key default greenroom.uuid_v7(),
     video_id uuid not null,   -- references youtube_videos, which youtube adds
@@ -51,6 +51,11 @@ create table public.youtube_comments (
     platform_updated_at timestamptz,
     moderation_status text,
     deleted_at timestamptz,
+    enriched_at timestamptz,
+    enrich_provider text,
+    enrich_version integer,
+    confidences jsonb,
+    priority_breakdown jsonb,
     constraint youtube_comments_comment_id_key unique (comment_id),
     constraint sentiment_is_known check (sentiment in ('positive', 'negative', 'neutral')),
     constraint priority_in_range check (priority_score between 1 and 100),
@@ -68,6 +73,10 @@ comment on column public.youtube_comments.replied_at is 'Of the earliest reply b
 comment on column public.youtube_comments.sentiment is 'NULL asks for enrichment.';
 comment on column public.youtube_comments.priority_score is '1 to 100; age is left out and added when the inbox orders, so nothing is rewritten daily.';
 comment on column public.youtube_comments.deleted_at is 'When YouTube was twice seen without it.';
+comment on column public.youtube_comments.enrich_provider is 'Who read it: local, a language model, or person where somebody corrected what was read.';
+comment on column public.youtube_comments.enrich_version is 'Of that reader. NULL beside a sentiment asks for another reading.';
+comment on column public.youtube_comments.confidences is 'How sure the reader was, from 0 to 1; see greenroom_comments::Confidences.';
+comment on column public.youtube_comments.priority_breakdown is 'The terms of priority_score. NULL asks for ranking: a like, a reply, another text.';
 
 create table public.instagram_comments (
     id uuid primary key default greenroom.uuid_v7(),
@@ -98,6 +107,11 @@ create table public.instagram_comments (
     connection_id uuid references public.instagram_connections on delete cascade,
     is_owner_comment boolean not null default false,
     deleted_at timestamptz,
+    enriched_at timestamptz,
+    enrich_provider text,
+    enrich_version integer,
+    confidences jsonb,
+    priority_breakdown jsonb,
     constraint instagram_comments_comment_id_key unique (comment_id),
     constraint sentiment_is_known check (sentiment in ('positive', 'negative', 'neutral')),
     constraint priority_in_range check (priority_score between 1 and 100),
@@ -110,18 +124,29 @@ comment on table public.instagram_comments is
 comment on column public.instagram_comments.user_id is 'Instagram''s id of the commenter, nobody of ours.';
 comment on column public.instagram_comments.is_owner_comment is 'Written by the connected account itself.';
 comment on column public.instagram_comments.sentiment is 'NULL asks for enrichment.';
+comment on column public.instagram_comments.priority_breakdown is 'NULL asks for ranking; this and its neighbours as in youtube_comments.';
 comment on column public.instagram_comments.replied_at is 'Of the earliest reply by the account in this thread, with response_text.';
 
 create index youtube_comments_video on public.youtube_comments (video_id, published_at desc);
 create index instagram_comments_media on public.instagram_comments (media_id, timestamp desc);
 -- The inbox of a connection, newest first.
-create index youtube_comments_inbox on public.youtube_comments (connection_id, published_at desc);
-create index instagram_comments_inbox on public.instagram_comments (connection_id, timestamp desc);
--- What is still to be read; small when all is read.
-create index youtube_comments_unread_by_us on public.youtube_comments (connection_id, published_at desc)
-    where sentiment is null;
-create index instagram_comments_unread_by_us on public.instagram_comments (connection_id, timestamp desc)
-    where sentiment is null;
+create index youtube_comments_inbox on public.youtube_comments (connection_id, published_at desc, id desc);
+create index instagram_comments_inbox on public.instagram_comments (connection_id, timestamp desc, id desc);
+-- The inbox, the most pressing first.
+create index youtube_comments_pressing
+    on public.youtube_comments (connection_id, priority_score desc, published_at desc, id desc)
+    where priority_score is not null and not is_channel_owner_comment and deleted_at is null;
+create index instagram_comments_pressing
+    on public.instagram_comments (connection_id, priority_score desc, timestamp desc, id desc)
+    where priority_score is not null and not is_owner_comment and deleted_at is null;
+-- What is still to be read or ranked; small when all is.
+create index youtube_comments_unranked on public.youtube_comments (connection_id, published_at desc, id desc)
+    where priority_breakdown is null and not is_channel_owner_comment and deleted_at is null;
+create index instagram_comments_unranked on public.instagram_comments (connection_id, timestamp desc, id desc)
+    where priority_breakdown is null and not is_owner_comment and deleted_at is null;
+-- Who writes again and again.
+create index youtube_comments_author on public.youtube_comments (connection_id, author_channel_id, published_at);
+create index instagram_comments_author on public.instagram_comments (connection_id, user_id, timestamp);
 -- The earliest reply of the owner in a thread, and the thread itself.
 create index youtube_comments_thread on public.youtube_comments (parent_comment_id, published_at)
     where parent_comment_id is not null;
@@ -133,6 +158,52 @@ create index instagram_comments_assigned on public.instagram_comments (assigned_
     where assigned_to_user_id is not null;
 create index youtube_comments_workflow on public.youtube_comments (workflow_id) where workflow_id is not null;
 create index instagram_comments_workflow on public.instagram_comments (workflow_id) where workflow_id is not null;
+
+-- Both tables under one set of names, for whoever reads comments of every platform; written are the tables. Its conditions
+-- and orders reach the indexes of both.
+create view greenroom.comments with (security_invoker = true) as
+    select 'youtube' as platform, id, connection_id, comment_id, video_id as piece_id, parent_comment_id,
+           author_name, author_channel_id as author_id, is_channel_owner_comment as by_owner, content as text,
+           published_at, like_count, reply_count, coalesce(hearted_by_owner, liked_by_owner, false) as hearted,
+           moderation_status is not distinct from 'rejected' as is_hidden, replied_at, response_text,
+           sentiment, priority_score, categories, detected_keywords, language, status, tags,
+           assigned_to_user_id, internal_notes, workflow_id, workflow_action, created_at, updated_at, deleted_at,
+           enriched_at, enrich_provider, enrich_version, confidences, priority_breakdown
+      from public.youtube_comments
+    union all
+    select 'instagram', id, connection_id, comment_id, media_id, parent_comment_id,
+           username, user_id, is_owner_comment, text,
+           timestamp, like_count, 0, false,
+           is_hidden, replied_at, response_text,
+           sentiment, priority_score, categories, detected_keywords, language, status, tags,
+           assigned_to_user_id, internal_notes, workflow_id, workflow_action, created_at, updated_at, deleted_at,
+           enriched_at, enrich_provider, enrich_version, confidences, priority_breakdown
+      from public.instagram_comments;
+comment on view greenroom.comments is 'Comments of every platform. Not on Instagram: how many replies a comment has, and hearts.';
+
+-- How urgent a comment is at an instant, in hundredths of a point: its score and, within a week, its age. A score that is
+-- held down stays there, and one that is about to be weighed again is taken as it is.
+create function greenroom.comment_rank(
+    score integer, breakdown jsonb, categories text[], replied_at timestamptz, published_at timestamptz, at timestamptz)
+    returns integer language sql immutable parallel safe as $$
+    select case
+        when breakdown is null or breakdown ? 'limit' or published_at <= at - interval '7 days' then 100 * score
+        else least(10000, 100 * score
+            -- Ten points for what is new, a third of that after forty hours.
+            + round(1000 * exp(-greatest(0, extract(epoch from at - published_at)) / 129600))
+            -- Six for who has waited for an answer longer than a day.
+            + case when replied_at is null and categories && '{question,collab}'
+                    and published_at < at - interval '24 hours' then 600 else 0 end)::integer
+    end
+$$;
+
+-- The tags of a comment once some are added and some taken off, each once, in the order in which they came.
+create function greenroom.changed_tags(tags text[], add text[], remove text[])
+    returns text[] language sql immutable parallel safe as $$
+    select coalesce(array_agg(tag order by first), '{}')
+      from (select tag, min(place) as first from unnest(tags || add) with ordinality t (tag, place)
+             where tag <> all (remove) group by tag) kept
+$$;
 
 create table public.interaction_views (
     id uuid primary key default gen_random_uuid(),

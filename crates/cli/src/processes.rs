@@ -16,7 +16,7 @@ use crate::error::CliError;
 /// Jobs of one queue at once.
 const SLOTS: u32 = 4;
 /// The queues of every worker there is.
-const QUEUES: [&str; 4] = ["youtube", "tokens", "credits", "housekeeping"];
+const QUEUES: [&str; 5] = ["youtube", "tokens", "enrichment", "credits", "housekeeping"];
 
 /// A worker, a scheduler and an API that run until they are stopped.
 pub(crate) struct Processes {

@@ -10,19 +10,32 @@
 //!   arrives first;
 //! - what belongs to another connection stays as it is.
 //!
-//! [`Priority`] says how urgent a comment is, term by term.
+//! [`Priority`] says how urgent a comment is, term by term, by its [`Labels`] and [`Facts`]. The [`jobs`] read and rank what
+//! asks for it: a comment without a sentiment is to be read, one without a breakdown of its priority to be ranked. A sync
+//! takes the breakdown away when likes, replies or the text change.
 //!
-//! Not here yet: the jobs of enrichment, the inbox, workflows.
+//! People see all of it in the [`inbox`].
+//!
+//! Not here yet: workflows.
 
+mod enrichment;
 mod error;
+pub mod inbox;
 mod incoming;
+mod jobs;
+mod labels;
 mod priority;
+mod settings;
 mod store;
 
 #[cfg(test)]
 mod tests;
 
+pub use enrichment::Enrichment;
 pub use error::CommentsError;
 pub use incoming::{IncomingComment, Upserted};
-pub use priority::{FORMULA_VERSION, Facts, Limit, Priority};
+pub use jobs::jobs;
+pub use labels::{Confidences, Labels};
+pub use priority::{FORMULA_VERSION, Facts, IMPORTANT, LOW, Limit, Priority, URGENT};
+pub use settings::Settings;
 pub use store::upsert_many;

@@ -3,11 +3,20 @@
 //! It takes what was read in the text and what is known of it otherwise, no call and no credit, so it is computed again
 //! whenever a fact changes. Age is left out: the inbox adds it when it orders, and nothing is rewritten daily.
 
-use greenroom_language::{Category, Reading, Sentiment};
+use greenroom_language::{Category, Sentiment};
 use serde::Serialize;
+
+use crate::Labels;
 
 /// The version of the formula; raise it with every change, so that old scores are known as such.
 pub const FORMULA_VERSION: u32 = 1;
+
+/// From which score on a comment is urgent.
+pub const URGENT: u8 = 70;
+/// From which score on a comment is important, if it is not urgent.
+pub const IMPORTANT: u8 = 45;
+/// Below which score a comment can wait.
+pub const LOW: u8 = 20;
 
 /// What is known of a comment beside its text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +45,7 @@ pub struct Facts {
     pub is_hidden: bool,
 }
 
-/// A score with the terms it is the sum of.
+/// A score with the terms it is the sum of, in hundredths of a point.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Priority {
     /// From 1 to 100.
@@ -58,6 +67,7 @@ pub struct Priority {
     /// What the owner has done with it.
     pub state: f64,
     /// Why the score is less than the sum of these, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
     /// Whether a person should look at it as a moderator.
     pub needs_moderation: bool,
@@ -85,19 +95,19 @@ const SUSPECTED: f32 = 0.5;
 
 impl Priority {
     /// Ranks a comment by what was read in it and what is known of it.
-    pub fn of(reading: &Reading, facts: &Facts) -> Self {
-        let is = |category| reading.is(category);
+    pub fn of(labels: &Labels, facts: &Facts) -> Self {
+        let is = |category| labels.is(category);
         let mut priority = Self {
             score: 1,
             formula_version: FORMULA_VERSION,
             base: BASE,
-            intent: intent(reading),
-            reach: reach(facts),
-            likes: f64::min(12.0, 4.0 * f64::from(1 + facts.likes).log10()),
-            thread: f64::min(6.0, 2.0 * f64::from(1 + facts.replies).log2())
+            intent: hundredths(intent(labels)),
+            reach: hundredths(reach(facts)),
+            likes: hundredths(f64::min(12.0, 4.0 * (1.0 + f64::from(facts.likes)).log10())),
+            thread: hundredths(f64::min(6.0, 2.0 * (1.0 + f64::from(facts.replies)).log2()))
                 + if facts.is_reply { 0.0 } else { 2.0 }
                 + if facts.answers_owner { 6.0 } else { 0.0 },
-            sentiment: if reading.sentiment == Sentiment::Negative { 6.0 } else { 0.0 },
+            sentiment: if labels.sentiment == Sentiment::Negative { 6.0 } else { 0.0 },
             state: match (facts.owner_replied, facts.owner_hearted) {
                 (true, _) => -30.0,
                 (false, true) => -10.0,
@@ -111,11 +121,11 @@ impl Priority {
             (Some(Limit::Settled), 1.0)
         } else if is(Category::Spam) {
             (Some(Limit::Spam), f64::min(sum, 5.0))
-        } else if reading.spam >= SUSPECTED {
+        } else if labels.confidences.spam >= SUSPECTED {
             (Some(Limit::SuspectedSpam), sum * 0.4)
         } else if is(Category::Toxic) && !is(Category::Question) && !is(Category::Complaint) {
             (Some(Limit::Toxic), f64::min(sum, 15.0))
-        } else if reading.wordless {
+        } else if labels.confidences.wordless {
             (Some(Limit::Wordless), f64::min(sum, 10.0))
         } else {
             (None, sum)
@@ -134,7 +144,7 @@ impl Priority {
 }
 
 /// The most pressing of what the author wants, and a little for a second thing.
-fn intent(reading: &Reading) -> f64 {
+fn intent(labels: &Labels) -> f64 {
     let worth = |category| match category {
         Category::Collab => 45.0,
         Category::Complaint | Category::Question => 30.0,
@@ -142,13 +152,17 @@ fn intent(reading: &Reading) -> f64 {
         Category::Praise => 5.0,
         Category::Spam | Category::Toxic => 0.0,
     };
-    let terms: Vec<f64> = reading
-        .intents
+    let terms: Vec<f64> = labels
+        .categories
         .iter()
-        .map(|(category, sure)| worth(*category) * f64::from(*sure))
+        .map(|category| worth(*category) * f64::from(labels.certainty(*category)))
         .filter(|term| *term > 0.0)
         .collect();
     terms.iter().copied().fold(0.0, f64::max) + if terms.len() > 1 { 5.0 } else { 0.0 }
+}
+
+fn hundredths(term: f64) -> f64 {
+    (term * 100.0).round() / 100.0
 }
 
 fn reach(facts: &Facts) -> f64 {
@@ -165,8 +179,8 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Reading {
-        Reader::embedded().unwrap().read(text)
+    fn read(text: &str) -> Labels {
+        Reader::embedded().unwrap().read(text).into()
     }
 
     fn score(text: &str, facts: &Facts) -> u8 {

@@ -64,10 +64,15 @@ impl Sentiment {
             Self::Positive => "positive",
         }
     }
+
+    /// Returns the sentiment of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == name)
+    }
 }
 
 /// What somebody wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Category {
     /// An answer.
@@ -109,6 +114,11 @@ impl Category {
             Self::Suggestion => "suggestion",
             Self::Toxic => "toxic",
         }
+    }
+
+    /// Returns the category of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == name)
     }
 }
 

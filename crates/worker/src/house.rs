@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use greenroom_boot::{Config, ExposeSecret as _, secrets};
+use greenroom_comments::Enrichment;
 use greenroom_connections::{Connections, Consents, Providers, Tokens, check_keys};
 use greenroom_credits::{Credits, ModelPrices};
 use greenroom_http::Client;
@@ -24,6 +25,7 @@ pub struct House {
     connections: Arc<Connections>,
     youtube: Arc<Youtube>,
     credits: Arc<Credits>,
+    enrichment: Arc<Enrichment>,
 }
 
 impl House {
@@ -73,8 +75,16 @@ impl House {
             clock: clock.clone(),
         };
         let credits = Credits::new(pool.clone(), config.section("credits")?)?;
+        let enrichment = Enrichment::new(pool.clone(), config.section("enrichment")?);
         let youtube = Arc::new(Youtube::new(pool.clone(), http, tokens, settings, clock.clone()));
-        Ok(Self { vault, consents, connections: Arc::new(connections), youtube, credits: Arc::new(credits) })
+        Ok(Self {
+            vault,
+            consents,
+            connections: Arc::new(connections),
+            youtube,
+            credits: Arc::new(credits),
+            enrichment: Arc::new(enrichment),
+        })
     }
 
     /// Returns what models cost.
@@ -88,4 +98,5 @@ pub fn jobs(house: Option<&House>) -> Jobs {
     greenroom_youtube::jobs(house.map(|house| &house.youtube))
         .and(greenroom_connections::jobs(house.map(|house| &house.connections)))
         .and(greenroom_credits::jobs(house.map(|house| &house.credits)))
+        .and(greenroom_comments::jobs(house.map(|house| &house.enrichment)))
 }

@@ -67,6 +67,9 @@ names! {
     Counter "greenroom_token_reauth_required_total" "Connections that were marked for their owners to connect again.";
     Counter "greenroom_token_plaintext_reads_total" "Tokens that were found stored as plain text.";
     Counter "greenroom_tokens_undecryptable_total" "Tokens that no key in ENCRYPTION_KEY opened.";
+    Counter "greenroom_comments_read_total" "Comments that were read, by who read them.";
+    Counter "greenroom_comments_ranked_total" "Comments that were ranked, read or not.";
+    Gauge "greenroom_comments_connections_behind" "Connections with comments to read or rank, as the last look has found.";
     Counter "greenroom_credits_charged_micro_total" "Credits charged, in millionths.";
     Counter "greenroom_credits_cost_microdollars_total" "What work with an event cost us, in millionths of a dollar.";
     Counter "greenroom_credits_reservations_expired_total" "Reservations that their job never came back for.";

@@ -31,7 +31,7 @@ pub(super) async fn run(bench: &Bench, terminal: &mut Terminal) -> Result<(), Cl
         Bench::Sync(args) => sync::run(args, terminal).await,
         Bench::Queue(args) => queue::run(args, terminal).await,
         Bench::Credits(args) => credits::run(args, terminal).await,
-        Bench::Enrich(args) => enrich::run(args, terminal),
+        Bench::Enrich(args) => enrich::run(args, terminal).await,
         Bench::Adapter(op) => adapter::run(op, terminal).await,
     }
 }

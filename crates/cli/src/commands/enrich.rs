@@ -2,7 +2,7 @@
 //!
 //! NDJSON in, NDJSON out, in the same order and as it comes; no database, no network, no key.
 
-use greenroom_comments::{Facts, Priority};
+use greenroom_comments::{Facts, Labels, Priority};
 use greenroom_language::{Category, Reader, Sentiment};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -25,7 +25,7 @@ struct Enriched<'a> {
     id: &'a RawValue,
     sentiment: Sentiment,
     categories: Vec<Category>,
-    language: &'static str,
+    language: String,
     keywords: Vec<String>,
     priority_score: u8,
 }
@@ -36,14 +36,14 @@ pub(super) fn run(terminal: &mut Terminal) -> Result<(), CliError> {
         let comment: Comment<'_> = serde_json::from_str(line).map_err(|error| {
             CliError::Usage(format!("line {number} is no object with an id and a text: {error}"))
         })?;
-        let reading = reader.read(&comment.text);
-        let priority = Priority::of(&reading, &Facts::default());
+        let labels = Labels::from(reader.read(&comment.text));
+        let priority = Priority::of(&labels, &Facts::default());
         let enriched = Enriched {
             id: comment.id,
-            sentiment: reading.sentiment,
-            categories: reading.categories(),
-            language: reading.language,
-            keywords: reading.keywords,
+            sentiment: labels.sentiment,
+            categories: labels.categories,
+            language: labels.language,
+            keywords: labels.keywords,
             priority_score: priority.score,
         };
         Ok(serde_json::to_string(&enriched)?)

@@ -88,6 +88,17 @@ pub(super) async fn upsert_many(
                       categories = case when t.text = excluded.text then t.categories end,
                       detected_keywords = case when t.text = excluded.text then t.detected_keywords end,
                       language = case when t.text = excluded.text then t.language end,
+                      confidences = case when t.text = excluded.text then t.confidences end,
+                      enriched_at = case when t.text = excluded.text then t.enriched_at end,
+                      enrich_provider = case when t.text = excluded.text then t.enrich_provider end,
+                      enrich_version = case when t.text = excluded.text then t.enrich_version end,
+                      -- And what its score stands on is to be weighed again.
+                      priority_breakdown = case
+                          when t.text = excluded.text
+                           and (t.like_count, t.is_hidden, t.parent_comment_id)
+                               is not distinct from
+                               (excluded.like_count, excluded.is_hidden, excluded.parent_comment_id)
+                          then t.priority_breakdown end,
                       updated_at = greenroom.now()
                 where t.connection_id is null or t.connection_id = excluded.connection_id
            )
@@ -123,6 +134,7 @@ pub(super) async fn note_answers(
         "update instagram_comments t
             set replied_at = answer.timestamp,
                 response_text = answer.text,
+                priority_breakdown = null,
                 -- Only when an answer is first seen: who reopens an answered comment has the last word.
                 status = case when t.replied_at is null and t.status in ('unread', 'read')
                               then 'answered' else t.status end,

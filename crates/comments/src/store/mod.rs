@@ -1,6 +1,8 @@
 //! One file a table; the same rules in both.
 
 mod instagram_comments;
+pub(crate) mod ranked;
+pub(crate) mod unranked;
 mod youtube_comments;
 
 use greenroom_model::{ConnectionId, Platform};

@@ -104,6 +104,17 @@ pub(super) async fn upsert_many(
                       categories = case when t.content = excluded.content then t.categories end,
                       detected_keywords = case when t.content = excluded.content then t.detected_keywords end,
                       language = case when t.content = excluded.content then t.language end,
+                      confidences = case when t.content = excluded.content then t.confidences end,
+                      enriched_at = case when t.content = excluded.content then t.enriched_at end,
+                      enrich_provider = case when t.content = excluded.content then t.enrich_provider end,
+                      enrich_version = case when t.content = excluded.content then t.enrich_version end,
+                      -- And what its score stands on is to be weighed again.
+                      priority_breakdown = case
+                          when t.content = excluded.content
+                           and (t.like_count, t.reply_count, t.liked_by_owner, t.moderation_status, t.parent_comment_id)
+                               is not distinct from
+                               (excluded.like_count, excluded.reply_count, excluded.liked_by_owner, excluded.moderation_status, excluded.parent_comment_id)
+                          then t.priority_breakdown end,
                       updated_at = greenroom.now()
                 where t.connection_id is null or t.connection_id = excluded.connection_id
            )
@@ -142,6 +153,7 @@ pub(super) async fn note_answers(
         "update youtube_comments t
             set replied_at = answer.published_at,
                 response_text = answer.content,
+                priority_breakdown = null,
                 -- Only when an answer is first seen: who reopens an answered comment has the last word.
                 status = case when t.replied_at is null and t.status in ('unread', 'read')
                               then 'answered' else t.status end,

@@ -18,6 +18,8 @@ macro_rules! set {
     }};
 }
 
+mod enrichment;
+mod inbox;
 mod rules;
 
 use chrono::{DateTime, TimeDelta, Utc};

@@ -1,4 +1,7 @@
-//! `greenroom bench enrich`: how fast the reader of comments is, and with labelled texts how often it is right.
+//! `greenroom bench enrich`: how fast the reader of comments is, with labelled texts how often it is right, and with
+//! `--stored` how fast a worker reads comments that are stored.
+
+mod stored;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -32,6 +35,9 @@ pub(crate) struct EnrichArgs {
     /// How long reading is measured, in seconds.
     #[arg(long, default_value_t = 5)]
     secs: u64,
+    /// Stores so many comments in a database of its own, and has a worker read them.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    stored: u32,
 }
 
 /// What was measured.
@@ -44,10 +50,13 @@ struct Report {
     /// Their length, in letters, on average.
     letters: f64,
     accuracy: Vec<Measured>,
+    /// What a worker made of stored comments.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stored: Vec<stored::Measured>,
 }
 
 /// Measures, and tells.
-pub(super) fn run(args: &EnrichArgs, terminal: &mut Terminal) -> Result<(), CliError> {
+pub(super) async fn run(args: &EnrichArgs, terminal: &mut Terminal) -> Result<(), CliError> {
     let begun = Instant::now();
     let mut reader = Reader::embedded().map_err(failed)?;
     reader.read(SOME[0]);
@@ -74,12 +83,14 @@ pub(super) fn run(args: &EnrichArgs, terminal: &mut Terminal) -> Result<(), CliE
     }
     let secs = begun.elapsed().as_secs_f64();
     let accuracy = texts
-        .map(|texts| cross_validate(&texts, &mut |said| bar.set_message(said.to_owned())))
+        .as_ref()
+        .map(|texts| cross_validate(texts, &mut |said| bar.set_message(said.to_owned())))
         .unwrap_or_default();
+    let stored = if args.stored > 0 { stored::run(args.stored, &comments, &bar).await? } else { Vec::new() };
     bar.finish_and_clear();
     #[expect(clippy::cast_precision_loss, reason = "letters of comments")]
     let letters = letters as f64 / f64::from(read);
-    let report = Report { start_ms, comments_per_sec: f64::from(read) / secs, letters, accuracy };
+    let report = Report { start_ms, comments_per_sec: f64::from(read) / secs, letters, accuracy, stored };
     terminal.answer(&report, || table(&report))
 }
 
@@ -93,6 +104,13 @@ fn table(report: &Report) -> String {
     let _ = writeln!(text, "{:<44} {:>9.0} letters", "of", report.letters);
     for measured in &report.accuracy {
         let _ = writeln!(text, "{:<44} {:>9.3} {:>7} texts", measured.what, measured.value, measured.texts);
+    }
+    for measured in &report.stored {
+        let _ = writeln!(
+            text,
+            "{:<44} {:>9.0} a second, {} in {:.1} s",
+            measured.what, measured.per_sec, measured.comments, measured.secs
+        );
     }
     text
 }
