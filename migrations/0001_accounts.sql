@@ -270,3 +270,14 @@ comment on table greenroom.service_tokens is
 comment on column greenroom.service_tokens.organization_id is 'The tenant; NULL is an operator''s token.';
 create index service_tokens_organization on greenroom.service_tokens (organization_id);
 create index service_tokens_created_by on greenroom.service_tokens (created_by) where created_by is not null;
+
+-- A row is a consent in force; withdrawing it deletes the row, and what was kept by it at once.
+create table greenroom.consents (
+    user_id uuid not null references public.users on delete cascade,
+    purpose text not null,
+    given_at timestamptz not null default greenroom.now(),
+    primary key (user_id, purpose),
+    constraint purpose_is_known check (purpose in ('training'))
+);
+comment on table greenroom.consents is
+    'owner: accounts. What a person allows beyond what the work needs: training, that their corrections are kept for their own use.';

@@ -263,7 +263,7 @@ create table public.ai_training_data (
     metadata jsonb not null default '{}',
     created_at timestamptz not null default greenroom.now()
 );
-comment on table public.ai_training_data is 'owner: studio. Corrections a person gave with consent, for that person''s own use.';
+comment on table public.ai_training_data is 'owner: studio; lent: rows of comment_label_correction to comments, and their end with the consent to accounts. Corrections a person gave with consent, for that person''s own use.';
 create index ai_training_data_user on public.ai_training_data (user_id, created_at desc);
 
 create table public.ai_context (

@@ -10,13 +10,16 @@ pub use crate::store::service_tokens::{NewToken, ServiceToken, create, list, rev
 use crate::token;
 
 /// What a service token may be allowed to do.
-pub const SCOPES: [&str; 9] = [
+pub const SCOPES: [&str; 12] = [
     "connection.connect",
     "connection.disconnect",
     "connection.read",
     "connection.sync",
+    "consent.write",
     "credits.grant",
     "credits.read",
+    "interaction.read",
+    "interaction.write",
     "job.cancel",
     "job.operate",
     "job.read",

@@ -12,4 +12,4 @@ mod token;
 
 pub use access::{NewToken, Principal, Refused, ServiceToken};
 pub use error::AccountsError;
-pub use store::{audit, memberships, organizations, users};
+pub use store::{audit, consents, memberships, organizations, users};

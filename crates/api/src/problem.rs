@@ -6,6 +6,8 @@ use std::error::Error;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use greenroom_comments::CommentsError;
+use greenroom_comments::inbox::views::ViewError;
 use greenroom_connections::{ConnectError, ConsentError};
 use greenroom_credits::CreditsError;
 use greenroom_queue::{EnqueueError, QueueError};
@@ -42,6 +44,8 @@ kinds! {
     NOT_CONFIGURED = SERVICE_UNAVAILABLE "platform_not_configured" "The platform cannot be connected here";
     PROVIDER_AWAY = BAD_GATEWAY "provider_unavailable" "The platform did not answer as it should";
     KEY_REUSED = CONFLICT "idempotency_key_reuse" "The key names something else";
+    CHANGED = PRECONDITION_FAILED "changed" "It has changed meanwhile";
+    NAME_TAKEN = CONFLICT "name_taken" "The name is taken";
     WRONG_STATE = CONFLICT "wrong_state" "Not in the job's state";
     KEY_HELD = CONFLICT "key_held" "The same work is already open";
     TOO_LARGE = PAYLOAD_TOO_LARGE "body_too_large" "The body is too large";
@@ -195,6 +199,27 @@ impl From<ConsentError> for Problem {
                 error.into()
             }
             other @ ConsentError::Enqueue(_) => Self::internal(&other),
+        }
+    }
+}
+
+impl From<CommentsError> for Problem {
+    fn from(error: CommentsError) -> Self {
+        match error {
+            CommentsError::Database(error) => error.into(),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<ViewError> for Problem {
+    fn from(error: ViewError) -> Self {
+        let text = error.to_string();
+        match error {
+            ViewError::Name => Self::new(BAD_BODY, text),
+            ViewError::NameTaken => Self::new(NAME_TAKEN, text),
+            ViewError::TooMany => Self::new(WRONG_STATE, text),
+            ViewError::Database(error) => error.into(),
         }
     }
 }

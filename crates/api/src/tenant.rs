@@ -19,6 +19,18 @@ pub(crate) async fn job(conn: &mut PgConnection, caller: &Principal, id: JobId) 
     if seen { Ok(job) } else { Err(QueueError::NotFound(id).into()) }
 }
 
+/// Refuses a user whom the caller may not see, as if there were none.
+pub(crate) async fn must_see(
+    conn: &mut PgConnection,
+    caller: &Principal,
+    user: UserId,
+) -> Result<(), Problem> {
+    if access::may_see_user(conn, caller, user).await? {
+        return Ok(());
+    }
+    Err(Problem::new(NOT_FOUND, format!("there is no user {user}")))
+}
+
 /// Returns a YouTube connection that the caller may see.
 pub(crate) async fn youtube_connection(
     conn: &mut PgConnection,

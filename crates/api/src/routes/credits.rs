@@ -6,7 +6,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use chrono::{DateTime, Utc};
-use greenroom_accounts::access;
 use greenroom_accounts::audit::{self, Action, Entry};
 use greenroom_credits::usage::UsageEvent;
 use greenroom_credits::{ActionType, Given, Grant, GrantKind, Refunded, balances, prices, usage};
@@ -15,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use crate::Api;
 use crate::caller::Caller;
 use crate::input::{Id, Input, Params};
 use crate::problem::{BAD_BODY, BAD_QUERY, FORBIDDEN, NOT_FOUND, Problem};
+use crate::{Api, tenant};
 
 const DEFAULT_LIMIT: u16 = 50;
 const MAX_LIMIT: u8 = 200;
@@ -44,7 +43,7 @@ pub(super) async fn balance(
 ) -> Result<Json<Shown>, Problem> {
     caller.must("credits.read")?;
     let mut conn = api.queue.pool().acquire().await?;
-    must_see(&mut conn, &caller, user).await?;
+    tenant::must_see(&mut conn, &caller.0, user).await?;
     let balance = balances::get(&mut conn, user).await?.ok_or_else(|| {
         Problem::new(NOT_FOUND, "this person has no account yet: the first charge or grant opens it")
     })?;
@@ -89,7 +88,7 @@ pub(super) async fn events(
     }
     let limit = wanted.limit.map_or(DEFAULT_LIMIT, |limit| limit.get().into());
     let mut conn = api.queue.pool().acquire().await?;
-    must_see(&mut conn, &caller, user).await?;
+    tenant::must_see(&mut conn, &caller.0, user).await?;
     let mut events = usage::list(&mut conn, user, wanted.action, wanted.before, limit + 1).await?;
     let more = events.len() > usize::from(limit);
     events.truncate(limit.into());
@@ -186,13 +185,6 @@ fn must_operate(caller: &Caller) -> Result<(), Problem> {
         FORBIDDEN,
         "use an operator's service token: `greenroom access create --operator` makes one",
     ))
-}
-
-async fn must_see(conn: &mut PgConnection, caller: &Caller, user: UserId) -> Result<(), Problem> {
-    if access::may_see_user(conn, &caller.0, user).await? {
-        return Ok(());
-    }
-    Err(Problem::new(NOT_FOUND, format!("there is no user {user}")))
 }
 
 async fn note(

@@ -1,7 +1,9 @@
 //! The routes, and what stands around all of them.
 
 mod connections;
+mod consents;
 mod credits;
+mod interactions;
 mod jobs;
 mod oauth;
 mod youtube;
@@ -9,7 +11,7 @@ mod youtube;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router, middleware};
 use greenroom_queue::JobRow;
 
@@ -33,6 +35,18 @@ pub fn router(api: Api) -> Router {
         .route("/v1/users/{id}/credits/grants", post(credits::grant))
         .route("/v1/credits/events/{id}/refund", post(credits::refund))
         .route("/v1/credits/prices", get(credits::list_prices))
+        .route("/v1/interactions", get(interactions::list))
+        .route("/v1/interactions/bulk", post(interactions::change_many))
+        .route("/v1/interactions/views", get(interactions::list_views).post(interactions::create_view))
+        .route(
+            "/v1/interactions/views/{id}",
+            put(interactions::replace_view).delete(interactions::delete_view),
+        )
+        .route("/v1/interactions/{id}", get(interactions::show).patch(interactions::change))
+        .route(
+            "/v1/users/{id}/consents/{purpose}",
+            get(consents::show).put(consents::give).delete(consents::withdraw),
+        )
         .route("/v1/jobs", get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::show))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))

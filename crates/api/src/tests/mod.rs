@@ -4,6 +4,7 @@ mod connections;
 mod credits;
 mod door;
 mod ending;
+mod interactions;
 mod jobs;
 mod sync;
 

@@ -1,12 +1,13 @@
 //! `greenroom demo`: the main job, start to end, on a private PostgreSQL and the sandbox.
 //!
 //! An agency with two creators, who connect their accounts on consent pages; a sync requested over the API and one
-//! that the schedule brings; tokens that grow old and are renewed ([`consents`]); workers in this process, real HTTP
+//! that the schedule brings; comments that are read and listed ([`inbox`]); tokens that grow old and are renewed ([`consents`]); workers in this process, real HTTP
 //! between all parts; then an act of the queue's own ([`act`]). It ends with an
 //! account of what happened, in which the numbers of the database are held against those of the outside world.
 
 mod act;
 mod consents;
+mod inbox;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -59,6 +60,8 @@ pub(crate) struct Account {
     runs: BTreeMap<String, i64>,
     credits: Credits,
     quota_units: i64,
+    /// What was read in the comments.
+    inbox: inbox::Inbox,
     /// The queue's act: limits, a breaker, a retry, a redrive.
     queue: act::Queue,
     connections: consents::Connections,
@@ -162,6 +165,7 @@ struct Played {
     connections: consents::Connections,
     /// Accounts whose new period began.
     resets: i64,
+    inbox: inbox::Inbox,
     queue: act::Queue,
     disagreements: Vec<String>,
 }
@@ -183,6 +187,8 @@ async fn perform(
     browser.consent("instagram", cast.ada, Some(cast.stage_door), 0).await?;
     browser.consent("twitter", cast.grace, Some(cast.stage_door), 0).await?;
     scenes(stage, api_url, cast, bar).await?;
+    bar.set_message("comments are read and ranked");
+    let inbox = inbox::read(&stage.pool, api_url, &cast.token).await?;
     bar.set_message("forty days pass for their tokens");
     let connections = consents::grow_old(&stage.pool, outside).await?;
     idle(stage, bar).await?;
@@ -194,7 +200,7 @@ async fn perform(
     let mut disagreements = Vec::new();
     let queue = act::play(stage, sandbox, &mut disagreements).await?;
     bar.finish_and_clear();
-    Ok(Played { connections, resets, queue, disagreements })
+    Ok(Played { connections, resets, inbox, queue, disagreements })
 }
 
 async fn scenes(stage: &Stage, api_url: &str, cast: &Cast, bar: &ProgressBar) -> Result<(), CliError> {
@@ -289,7 +295,7 @@ async fn account(
     played: Played,
     elapsed: Duration,
 ) -> Result<Account, CliError> {
-    let Played { connections, resets, queue, mut disagreements } = played;
+    let Played { connections, resets, inbox, queue, mut disagreements } = played;
     let pool = &stage.pool;
     let mut jobs: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
     for row in sqlx::query!(r#"select job_type, status, count(*) as "n!" from background_jobs group by 1, 2"#)
@@ -306,15 +312,18 @@ async fn account(
     )
     .fetch_one(pool)
     .await?;
-    let runs: BTreeMap<String, i64> =
-        sqlx::query!(r#"select status, count(*) as "n!" from sync_logs group by 1"#)
-            .fetch_all(pool)
-            .await?
-            .into_iter()
-            .map(|row| (row.status, row.n))
-            .collect();
+    let runs: BTreeMap<String, i64> = sqlx::query!(
+        r#"select status, count(*) as "n!" from sync_logs where sync_type <> 'comments.enrich' group by 1"#
+    )
+    .fetch_all(pool)
+    .await?
+    .into_iter()
+    .map(|row| (row.status, row.n))
+    .collect();
     let credits = sqlx::query!(
-        r#"select (select count(*) from credit_usage_events) as "events!",
+        r#"select (select count(*) from credit_usage_events where action_type <> 'ai_sentiment_analysis') as "events!",
+                  (select count(*) from credit_usage_events where action_type = 'ai_sentiment_analysis') as "readings!",
+                  (select count(*) from sync_logs where sync_type = 'comments.enrich' and status = 'success') as "reading_runs!",
                   (select coalesce(sum(credits_charged), 0)::text from credit_usage_events) as "charged!",
                   (select coalesce(sum(current_balance), 0)::text from user_credit_balances) as "balances!",
                   (select coalesce(sum(reserved_balance), 0)::text from user_credit_balances) as "reserved!""#
@@ -348,6 +357,9 @@ async fn account(
         runs.iter().filter(|(status, _)| *status != "success").map(|(_, n)| n).sum(),
         0,
     );
+    // How often comments were looked at depends on when; each look that found some is a run with its event.
+    hold("events of readings", credits.readings, credits.reading_runs.unsigned_abs());
+    hold("comments that nobody has read", inbox.unread, 0);
     // The connection for a location is nobody's in person.
     hold("usage events", credits.events, totals.len() as u64 + 3);
     for (kind, by_status) in &jobs {
@@ -368,6 +380,7 @@ async fn account(
             periods_begun: resets,
         },
         quota_units: rows.units,
+        inbox,
         queue,
         connections,
         api_calls: stats
@@ -436,6 +449,9 @@ pub(crate) fn describe(account: &Account) -> String {
         "Connections",
         format!("{}, tokens of {} renewed after forty days", connections.connected, connections.refreshed),
     );
+    for (what, shown) in account.inbox.lines() {
+        line(&what, shown);
+    }
     for (what, shown) in account.queue.lines() {
         line(what, shown);
     }
