@@ -14,6 +14,9 @@ const SPAM_AT: f32 = 0.6;
 const SPAM_OF_BUSINESS_AT: f32 = 0.93;
 /// How much a cue of spam says beside the head.
 const SPAM_CUE: f32 = 0.4;
+/// How much it says against spam that somebody wishes for something, and there is no such cue: the head takes any plea for
+/// one of those that it learned from, which plead for clicks.
+const SPAM_WISH: f32 = 0.6;
 
 /// From which chance on a text is toxic.
 const TOXIC_AT: f32 = 0.55;
@@ -32,7 +35,9 @@ const SURE_ENOUGH: f32 = 0.6;
 
 /// Returns the chance of spam, by its head and its cues.
 pub(crate) fn spam_chance(score: f32, said: &Said) -> f32 {
-    crate::maths::chance(score + SPAM_CUE * (said.of(Category::Spam) - 1.0).clamp(-1.0, 4.0))
+    let cue = said.of(Category::Spam);
+    let wish = if cue > 0.0 { 0.0 } else { said.of(Category::Suggestion).clamp(0.0, 3.0) };
+    crate::maths::chance(score + SPAM_CUE * (cue - 1.0).clamp(-1.0, 4.0) - SPAM_WISH * wish)
 }
 
 /// Returns the chance of toxicity, for which it takes both.

@@ -24,6 +24,8 @@ fn it_tells_what_people_want() {
         ("Queremos patrocinar o seu canal, qual o email?", vec![Collab]),
         ("you should do a collab with the two of them", vec![Suggestion]),
         ("please make a video about tripods", vec![Suggestion]),
+        ("Please make a follow-up about workbench!", vec![Suggestion]),
+        ("Ciao, vorremmo sponsorizzare un tuo video, come possiamo contattarti?", vec![Collab]),
         ("The audio is out of sync and the sound is terrible, very disappointing", vec![Complaint]),
         ("Thank you so much, this is the best tutorial ever!", vec![Praise]),
         (
