@@ -1,5 +1,6 @@
 //! What came back when all went well.
 
+use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 
 use crate::failure::{Class, Failure};
@@ -29,6 +30,7 @@ pub struct Body {
     pub(crate) endpoint: Endpoint,
     pub(crate) status: u16,
     pub(crate) etag: Option<String>,
+    pub(crate) headers: HeaderMap,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -49,6 +51,11 @@ impl Body {
     /// Returns the `ETag` that the answer carried, to be sent with the next request.
     pub fn etag(&self) -> Option<&str> {
         self.etag.as_deref()
+    }
+
+    /// Returns the headers, for services that tell limits there.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     /// Returns the bytes as they came, unpacked.

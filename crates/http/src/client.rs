@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use backon::{ExponentialBuilder, Retryable};
 use chrono::TimeDelta;
 use greenroom_model::Clock;
-use reqwest::header::{ETAG, HeaderMap, IF_NONE_MATCH};
+use reqwest::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use reqwest::{Response, StatusCode, redirect};
 
 use crate::answer::{Answer, Body};
@@ -129,6 +129,22 @@ impl Client {
         if let Some((name, secret)) = request.basic {
             call = call.basic_auth(name, Some(secret.expose()));
         }
+        for (name, value) in &request.header {
+            call = call.header(*name, *value);
+        }
+        if let Some((name, key)) = request.key {
+            call = match HeaderValue::from_str(key.expose()) {
+                Ok(mut value) => {
+                    value.set_sensitive(true);
+                    call.header(name, value)
+                }
+                // What is no header is no key: the service says so.
+                Err(_) => call,
+            };
+        }
+        if let Some(document) = request.json {
+            call = call.header(CONTENT_TYPE, "application/json").body(document.to_string());
+        }
         if let Some(form) = &request.form {
             call = call.form(form);
         }
@@ -141,9 +157,10 @@ impl Client {
     async fn read(&self, endpoint: Endpoint, response: Response) -> Result<Body, Failure> {
         let status = response.status().as_u16();
         let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+        let headers = response.headers().clone();
         let limit = self.settings.max_body_bytes.get();
         match take(response, limit).await {
-            Ok(bytes) => Ok(Body { endpoint, status, etag, bytes }),
+            Ok(bytes) => Ok(Body { endpoint, status, etag, headers, bytes }),
             Err((_, Some(error))) => Err(broken(endpoint, error)),
             Err((_, None)) => {
                 let message = format!("the answer is larger than http.max_body_bytes ({limit})");

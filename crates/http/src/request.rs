@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU32;
 
 use greenroom_vault::Secret;
 use reqwest::Method;
+use serde_json::Value;
 use url::Url;
 
 /// Names an endpoint in metrics, logs and failures; never carries an id.
@@ -29,7 +30,10 @@ pub struct Request<'a> {
     pub(crate) url: Url,
     pub(crate) bearer: Option<&'a Secret>,
     pub(crate) basic: Option<(&'a str, &'a Secret)>,
+    pub(crate) header: Vec<(&'static str, &'a str)>,
+    pub(crate) key: Option<(&'static str, &'a Secret)>,
     pub(crate) form: Option<Vec<(&'a str, &'a str)>>,
+    pub(crate) json: Option<&'a Value>,
     pub(crate) if_none_match: Option<&'a str>,
     pub(crate) repeatable: bool,
     pub(crate) tries: Option<&'a AtomicU32>,
@@ -53,7 +57,10 @@ impl<'a> Request<'a> {
             url,
             bearer: None,
             basic: None,
+            header: Vec::new(),
+            key: None,
             form: None,
+            json: None,
             if_none_match: None,
             repeatable,
             tries: None,
@@ -89,6 +96,27 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn form(mut self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         self.form = Some(pairs.into_iter().collect());
+        self
+    }
+
+    /// Sends a document in the body.
+    #[must_use]
+    pub fn json(mut self, document: &'a Value) -> Self {
+        self.json = Some(document);
+        self
+    }
+
+    /// Sends a header that is no secret.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: &'a str) -> Self {
+        self.header.push((name, value));
+        self
+    }
+
+    /// Authenticates with a key in a header of the service's own.
+    #[must_use]
+    pub fn key(mut self, header: &'static str, key: &'a Secret) -> Self {
+        self.key = Some((header, key));
         self
     }
 

@@ -35,6 +35,12 @@ pub enum Endpoint {
     /// `GET /2/users/me`
     #[serde(rename = "twitter.me")]
     TwitterMe,
+    /// `POST /v1/chat/completions`, as OpenAI's
+    #[serde(rename = "chat.completions")]
+    ChatCompletions,
+    /// `POST /v1/messages`, as Anthropic's
+    #[serde(rename = "messages")]
+    Messages,
     /// `GET /youtube/v3/channels`
     #[serde(rename = "channels")]
     Channels,

@@ -92,8 +92,47 @@ pub enum Fault {
         /// How long the body takes, in milliseconds.
         millis: u64,
     },
+    /// The language model misbehaves.
+    Model(Misbehaviour),
     /// Something happens on the platform just before the answer, which is then in order.
     Change(Change),
+}
+
+/// What a language model can do to a list of items.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "misbehaviour", rename_all = "snake_case")]
+pub enum Misbehaviour {
+    /// It would not answer, whatever is asked.
+    Refuse,
+    /// It would not answer what has this in it.
+    RefuseIf {
+        /// Which text.
+        says: String,
+    },
+    /// Its answer is cut off in the middle.
+    Truncate,
+    /// Its answer is no JSON.
+    Babble,
+    /// It leaves out every so many items.
+    Drop {
+        /// Each of which; 2 is every second.
+        every: usize,
+    },
+    /// It says every item twice, the second time otherwise.
+    Repeat,
+    /// It adds items that nobody has asked for.
+    Invent,
+    /// It uses words that the schema does not have.
+    BreakSchema,
+    /// It does what the items tell it: everything is a collaboration, with a word of its own.
+    Obey,
+    /// It does not know schemas: it refuses to be asked by one.
+    NoSchema,
+    /// It announces that nothing is left, for so many seconds.
+    Pace {
+        /// How long.
+        secs: u64,
+    },
 }
 
 fn html() -> String {

@@ -1,7 +1,7 @@
 //! Local stand-ins of the outside worlds that the vendors' own clients accept.
 //!
 //! A [`Sandbox`] serves YouTube's Data API, and the consent pages and token endpoints of Google, Instagram
-//! and X, under the vendors' own paths, on one address: a client only replaces the scheme and host. Behind it lies a deterministic world
+//! and X, and language models of OpenAI's and Anthropic's protocols, under the vendors' own paths, on one address: a client only replaces the scheme and host. Behind it lies a deterministic world
 //! of any size, drawn from a seed; what a test wants to go wrong is scripted by [`Rule`]s, what it
 //! wants to happen by [`Change`]s, from within the process or over `/_sandbox`:
 //!
@@ -24,6 +24,7 @@ mod google;
 mod http;
 mod instagram;
 mod json;
+mod llm;
 mod sandbox;
 mod settings;
 mod stats;
@@ -33,12 +34,13 @@ mod twitter;
 mod world;
 
 pub use endpoint::Endpoint;
-pub use faults::{Fault, Rule};
+pub use faults::{Fault, Misbehaviour, Rule};
 pub use google::{
     Bucket,
     oauth::{Account, Google},
 };
 pub use instagram::oauth::Instagram;
+pub use llm::Llm;
 pub use sandbox::{Ready, Running, Sandbox};
 pub use settings::{Quota, Settings};
 pub use stats::Stats;

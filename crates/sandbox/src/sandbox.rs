@@ -18,6 +18,7 @@ use crate::{
     },
     http,
     instagram::oauth::{self as instagram, Instagram},
+    llm::Llm,
     stats::{Counter, Stats},
     twitter::oauth::{self as twitter, Twitter},
     world::{Change, Changed, Changes, Totals, UnknownId, VideoKey, View, World},
@@ -54,6 +55,8 @@ pub struct Ready {
     pub instagram: Instagram,
     /// X's.
     pub twitter: Twitter,
+    /// The language model's.
+    pub llm: Llm,
 }
 
 /// A sandbox that listens; it stops when this is dropped.
@@ -224,6 +227,7 @@ impl Running {
             google: self.google(),
             instagram: self.instagram_tokens().ready(),
             twitter: self.twitter_tokens().ready(),
+            llm: Llm::new(&self.inner.settings),
         }
     }
 }

@@ -236,6 +236,7 @@ async fn what_cannot_be_read_is_passing_and_is_not_quoted() {
         endpoint: THREADS,
         status: 200,
         etag: None,
+        headers: HeaderMap::new(),
         bytes: br#""canary""#.into(),
     }))
     .json::<u32>()

@@ -1,6 +1,7 @@
 //! The routes: the vendors' own paths, and `/_sandbox` for whoever scripts the sandbox.
 
 mod control;
+mod llm;
 mod oauth;
 mod transcript;
 mod vendor;
@@ -39,6 +40,8 @@ pub(crate) fn router(sandbox: &Sandbox) -> Router {
         .route("/2/oauth2/token", post(oauth::twitter_token))
         .route("/2/oauth2/revoke", post(oauth::twitter_revoke))
         .route("/2/users/me", get(oauth::twitter_me))
+        .route("/v1/chat/completions", post(llm::completions))
+        .route("/v1/messages", post(llm::messages))
         .route("/youtube/v3/channels", list(Endpoint::Channels))
         .route("/youtube/v3/playlistItems", list(Endpoint::PlaylistItems))
         .route("/youtube/v3/videos", list(Endpoint::Videos))

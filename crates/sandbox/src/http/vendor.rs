@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::{
     endpoint::Endpoint,
-    faults::Fault,
+    faults::{Fault, Misbehaviour},
     google::{
         oauth::Refused,
         refusal::Refusal,
@@ -69,6 +69,15 @@ impl<'s> Visit<'s> {
             }
             _ => None,
         })
+    }
+
+    /// Returns what the language model does.
+    pub(super) fn misbehaves(&self) -> Vec<&Misbehaviour> {
+        let met = self.faults.iter().map(|fault| match fault {
+            Fault::Model(misbehaviour) => Some(misbehaviour),
+            _ => None,
+        });
+        met.flatten().collect()
     }
 
     /// Lets the faults that spoil an answer have it.
