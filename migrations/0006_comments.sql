@@ -205,6 +205,20 @@ create function greenroom.changed_tags(tags text[], add text[], remove text[])
              where tag <> all (remove) group by tag) kept
 $$;
 
+-- What a language model has read in a text, so that it is asked and paid for once, whoever says it. The text itself is
+-- not here.
+create table greenroom.enrichment_cache (
+    text_sha256 bytea not null,
+    provider text not null,
+    version integer not null,
+    labels jsonb not null,
+    created_at timestamptz not null default greenroom.now(),
+    primary key (text_sha256, provider, version)
+);
+comment on table greenroom.enrichment_cache is
+    'owner: comments. Readings of a language model by the hash of the text; written in the transaction that charges them.';
+create index enrichment_cache_age on greenroom.enrichment_cache (created_at);
+
 create table public.interaction_views (
     id uuid primary key default gen_random_uuid(),
     user_id uuid not null references public.users on delete cascade,

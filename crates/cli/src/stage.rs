@@ -51,9 +51,7 @@ impl Stage {
         greenroom_postgres::migrate(&pool.connect_options()).await?;
         let engine = greenroom_worker::engine_pool(&config, &url.clone().into(), "greenroom").await?;
         let vault = Vault::from_keys(generate_key().expose()).map_err(greenroom_worker::StartError::Key)?;
-        let house =
-            House::with_secrets(&config, &pool, &Clock::system(), vault, providers(&config, outside)?)
-                .await?;
+        let house = assemble(&config, &pool, vault, outside).await?;
         Ok(Self {
             queue: Queue::new(pool.clone()),
             engine,
@@ -68,11 +66,20 @@ impl Stage {
 
     /// Lets a sync keep this many requests in flight.
     pub(crate) async fn set_in_flight(&mut self, in_flight: u16) -> Result<(), CliError> {
-        self.config = self.config.clone().with([("youtube.in_flight", in_flight.to_string())])?;
+        self.configure([("youtube.in_flight", in_flight.to_string())]).await
+    }
+
+    /// Has the outside's language model read comments.
+    pub(crate) async fn set_llm(&mut self) -> Result<(), CliError> {
+        let model = self.outside.llm.model.clone();
+        self.configure([("llm.provider", "openai".to_owned()), ("llm.model", model)]).await
+    }
+
+    /// Changes settings, and puts the house together anew.
+    async fn configure<const N: usize>(&mut self, settings: [(&str, String); N]) -> Result<(), CliError> {
+        self.config = self.config.clone().with(settings)?;
         let vault = self.house.vault.clone();
-        let providers = providers(&self.config, &self.outside)?;
-        self.house =
-            House::with_secrets(&self.config, &self.pool, &Clock::system(), vault, providers).await?;
+        self.house = assemble(&self.config, &self.pool, vault, &self.outside).await?;
         Ok(())
     }
 
@@ -134,15 +141,27 @@ impl Stage {
     }
 }
 
+/// Puts a house together whose outside world is the sandbox.
+pub(crate) async fn assemble(
+    config: &Config,
+    pool: &PgPool,
+    vault: Vault,
+    outside: &Ready,
+) -> Result<House, CliError> {
+    let (providers, llm_key) = (providers(config, outside)?, Secret::from(outside.llm.api_key.as_str()));
+    Ok(House::with_secrets(config, pool, &Clock::system(), vault, providers, Some(llm_key)).await?)
+}
+
 /// Returns the settings by which the sandbox is all of the outside world.
 pub(crate) fn outside_at(base_url: &str) -> Vec<(&'static str, String)> {
     let mut settings = OauthSettings::at(base_url);
     settings.push(("youtube.api_base_url", base_url.to_owned()));
+    settings.push(("llm.base_url", format!("{base_url}/v1")));
     settings
 }
 
 /// Returns the providers that the sandbox plays.
-pub(crate) fn providers(config: &Config, outside: &Ready) -> Result<Providers, CliError> {
+fn providers(config: &Config, outside: &Ready) -> Result<Providers, CliError> {
     let client = |id: &str, secret: &str| OauthClient { id: id.to_owned(), secret: Secret::from(secret) };
     let (google, instagram, twitter) = (&outside.google, &outside.instagram, &outside.twitter);
     Ok(Providers::of(

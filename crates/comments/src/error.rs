@@ -2,6 +2,7 @@
 
 use greenroom_credits::CreditsError;
 use greenroom_language::NoWeights;
+use greenroom_llm::Failure;
 use greenroom_model::{ConnectionId, Platform};
 use greenroom_queue::{Class, EnqueueError, JobError, QueueError};
 use greenroom_sync::SyncError;
@@ -28,6 +29,9 @@ pub enum CommentsError {
     /// What was read could not be written down.
     #[error("what was read could not be written as JSON: {0}")]
     Written(#[source] serde_json::Error),
+    /// A language model could not be asked.
+    #[error(transparent)]
+    Model(#[from] Failure),
     /// The event of a run could not be written.
     #[error(transparent)]
     Credits(#[from] CreditsError),
@@ -50,6 +54,10 @@ impl JobError for CommentsError {
         match self {
             Self::UnsupportedPlatform(_) | Self::NotFound(..) => Class::Cancel,
             Self::Interrupted => Class::Release,
+            Self::Model(failure) => match failure.class() {
+                greenroom_http::Class::RetryAt(instant) => Class::SnoozeUntil(instant),
+                _ => Class::Retry,
+            },
             Self::Queue(error) => error.class(),
             Self::Enqueue(error) => error.class(),
             _ => Class::Retry,

@@ -6,7 +6,7 @@ use greenroom_language::{Category, Reading, Sentiment};
 use serde::{Deserialize, Serialize};
 
 /// What was read in a comment.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Labels {
     /// Whether its author is pleased.
     pub sentiment: Sentiment,
@@ -34,6 +34,27 @@ pub struct Confidences {
     /// Whether it has no words: emoji, times, names, addresses.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub wordless: bool,
+    /// Why the reader that comes with the program has read it, where a language model was to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+}
+
+/// Why a language model has not read a comment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// It has no words.
+    Wordless,
+    /// It tells models what to do.
+    Suspicious,
+    /// The model would not.
+    Refused,
+    /// The model has answered, but not this, or not in order.
+    Unanswered,
+    /// Its owner has not enough credits.
+    Credits,
+    /// No model could be asked.
+    Unavailable,
 }
 
 impl Labels {
@@ -59,6 +80,7 @@ impl From<Reading> for Labels {
                 spam: thousandths(reading.spam),
                 toxic: thousandths(reading.toxic),
                 wordless: reading.wordless,
+                reason: None,
             },
             language: reading.language.to_owned(),
             keywords: reading.keywords,

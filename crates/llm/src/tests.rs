@@ -66,7 +66,7 @@ impl World {
     }
 
     fn calls(&self) -> u64 {
-        self.sandbox.stats().calls.get(&self.endpoint).copied().unwrap_or_default()
+        self.sandbox.stats().calls(self.endpoint)
     }
 }
 
@@ -77,7 +77,7 @@ async fn a_document_comes_back_with_what_it_used() {
         let reply = world.ask().await.unwrap();
         assert_eq!(reply.outcome.unwrap()["r"][0]["c"], json!(["question"]));
         assert!(reply.usage.input > 10 && reply.usage.output > 10, "{:?}", reply.usage);
-        assert_eq!((reply.model.as_str(), world.calls()), ("sandbox-reader", 1));
+        assert_eq!((reply.model.as_str(), world.calls()), ("gpt-4o-mini", 1));
     }
 }
 

@@ -16,7 +16,7 @@ use crate::settings::Settings;
 pub struct Llm {
     /// The key that both protocols want.
     pub api_key: String,
-    /// The model there is.
+    /// A model that there is; any other name is answered as well.
     pub model: String,
 }
 
@@ -24,7 +24,7 @@ impl Llm {
     pub(crate) fn new(settings: &Settings) -> Self {
         let hash = Sha256::digest(format!("llm {}", settings.seed));
         let key: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        Self { api_key: format!("sk-sandbox-{key}"), model: "sandbox-reader".to_owned() }
+        Self { api_key: format!("sk-sandbox-{key}"), model: "gpt-4o-mini".to_owned() }
     }
 }
 

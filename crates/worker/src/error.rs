@@ -24,6 +24,12 @@ pub enum StartError {
     /// A setting breaks its rule.
     #[error("{0}; see config/default.toml")]
     Setting(String),
+    /// The language model cannot be called as it is set.
+    #[error(transparent)]
+    Llm(#[from] greenroom_llm::LlmError),
+    /// Comments cannot be read as it is set.
+    #[error(transparent)]
+    Comments(#[from] greenroom_comments::CommentsError),
     /// The prices of models cannot stand.
     #[error(transparent)]
     Prices(#[from] greenroom_credits::PricesError),
@@ -39,7 +45,7 @@ impl StartError {
     /// Returns 2 for wrong settings, 5 for a precondition such as the database, 1 for the rest.
     pub fn exit_code(&self) -> std::process::ExitCode {
         std::process::ExitCode::from(match self {
-            Self::Setting(_) | Self::Key(_) | Self::Prices(_) => 2,
+            Self::Setting(_) | Self::Key(_) | Self::Prices(_) | Self::Llm(_) | Self::Comments(_) => 2,
             Self::Boot(BootError::Listen { .. }) | Self::Http(_) | Self::Worker(_) | Self::Queue(_) => 1,
             Self::Boot(_) | Self::Schema(_) | Self::Keys(_) => 5,
         })

@@ -7,9 +7,10 @@ use greenroom_comments::Enrichment;
 use greenroom_connections::{Connections, Consents, Providers, Tokens, check_keys};
 use greenroom_credits::{Credits, ModelPrices};
 use greenroom_http::Client;
+use greenroom_llm::Model;
 use greenroom_model::Clock;
 use greenroom_queue::Jobs;
-use greenroom_vault::Vault;
+use greenroom_vault::{Secret, Vault};
 use greenroom_youtube::Youtube;
 use sqlx::PgPool;
 
@@ -35,7 +36,8 @@ impl House {
         let keys = secrets::required("ENCRYPTION_KEY")?;
         let vault = Vault::from_keys(keys.expose_secret())?;
         let providers = Providers::from_environment(&config.section("oauth")?)?;
-        Self::with_secrets(config, pool, clock, vault, providers).await
+        let llm_key = secrets::optional("LLM_API_KEY")?.map(|key| Secret::from(key.expose_secret()));
+        Self::with_secrets(config, pool, clock, vault, providers, llm_key).await
     }
 
     /// Puts the slices together with secrets that a program made itself.
@@ -45,6 +47,7 @@ impl House {
         clock: &Clock,
         vault: Vault,
         providers: Providers,
+        llm_key: Option<Secret>,
     ) -> Result<Self, StartError> {
         check_keys(pool, &vault).await?;
         let http = Client::new(&config.section("http")?, clock.clone())?;
@@ -75,7 +78,7 @@ impl House {
             clock: clock.clone(),
         };
         let credits = Credits::new(pool.clone(), config.section("credits")?)?;
-        let enrichment = Enrichment::new(pool.clone(), config.section("enrichment")?);
+        let enrichment = enrichment(config, pool, clock, &credits, llm_key)?;
         let youtube = Arc::new(Youtube::new(pool.clone(), http, tokens, settings, clock.clone()));
         Ok(Self {
             vault,
@@ -90,6 +93,21 @@ impl House {
     /// Returns what models cost.
     pub fn model_prices(&self) -> &ModelPrices {
         &self.credits.prices
+    }
+}
+
+/// Puts together what reads comments: the reader that comes with the program, and a language model where one is set.
+fn enrichment(
+    config: &Config,
+    pool: &PgPool,
+    clock: &Clock,
+    credits: &Credits,
+    key: Option<Secret>,
+) -> Result<Enrichment, StartError> {
+    let enrichment = Enrichment::new(pool.clone(), config.section("enrichment")?);
+    match Model::new(config.section("llm")?, key, &config.section("http")?, clock.clone())? {
+        Some(model) => Ok(enrichment.with_model(model, credits.prices.clone(), clock.now())?),
+        None => Ok(enrichment),
     }
 }
 

@@ -69,6 +69,7 @@ names! {
     Counter "greenroom_tokens_undecryptable_total" "Tokens that no key in ENCRYPTION_KEY opened.";
     Counter "greenroom_comments_read_total" "Comments that were read, by who read them.";
     Counter "greenroom_comments_ranked_total" "Comments that were ranked, read or not.";
+    Counter "greenroom_comments_model_calls_total" "Calls of a language model that reads comments, by what came of them.";
     Gauge "greenroom_comments_connections_behind" "Connections with comments to read or rank, as the last look has found.";
     Counter "greenroom_credits_charged_micro_total" "Credits charged, in millionths.";
     Counter "greenroom_credits_cost_microdollars_total" "What work with an event cost us, in millionths of a dollar.";

@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// Comments of each channel, replies included.
     #[arg(long, default_value_t = 4_000)]
     comments: u64,
+    /// Has the sandbox's language model read the comments, which costs credits, instead of the reader of the program.
+    #[arg(long)]
+    llm: bool,
     /// Keeps everything running until Ctrl-C, with the addresses to look at.
     #[arg(long)]
     stay: bool,
@@ -114,7 +117,10 @@ async fn play(args: &Args, terminal: &mut Terminal) -> Result<Account, CliError>
     })
     .await?;
     let ready = sandbox.ready();
-    let stage = Stage::set(DATABASE, &ready, &format!("http://{}", listener.local_addr()?)).await?;
+    let mut stage = Stage::set(DATABASE, &ready, &format!("http://{}", listener.local_addr()?)).await?;
+    if args.llm {
+        stage.set_llm().await?;
+    }
     let (agency, token) = stage.agency("Backstage Talent").await?;
     let cast = Cast {
         ada: stage.creator(agency, "Ada").await?,
@@ -322,7 +328,7 @@ async fn account(
     .collect();
     let credits = sqlx::query!(
         r#"select (select count(*) from credit_usage_events where action_type <> 'ai_sentiment_analysis') as "events!",
-                  (select count(*) from credit_usage_events where action_type = 'ai_sentiment_analysis') as "readings!",
+                  (select count(*) from credit_usage_events where action_type = 'ai_sentiment_analysis' and model_used is null) as "readings!",
                   (select count(*) from sync_logs where sync_type = 'comments.enrich' and status = 'success') as "reading_runs!",
                   (select coalesce(sum(credits_charged), 0)::text from credit_usage_events) as "charged!",
                   (select coalesce(sum(current_balance), 0)::text from user_credit_balances) as "balances!",

@@ -80,6 +80,8 @@ fn environment(ready: &Ready) -> String {
     ] {
         let _ = writeln!(lines, "{name}_CLIENT_ID={id}\n{name}_CLIENT_SECRET={secret}");
     }
+    // Not the provider: whether a model is called is for whoever runs the house to say.
+    let _ = writeln!(lines, "GREENROOM__LLM__MODEL={}\nLLM_API_KEY={}", ready.llm.model, ready.llm.api_key);
     lines
 }
 
@@ -145,6 +147,7 @@ mod tests {
             format!("GREENROOM__OAUTH__GOOGLE_TOKEN_URL={}/token", ready.base_url),
             format!("GREENROOM__YOUTUBE__API_BASE_URL={}", ready.base_url),
             format!("INSTAGRAM_CLIENT_ID={}", ready.instagram.client_id),
+            format!("LLM_API_KEY={}", ready.llm.api_key),
         ] {
             assert!(written.lines().any(|written| written == line), "{line} is not in {written}");
         }

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::error::CliError;
 use crate::processes::Processes;
-use crate::stage::{outside_at, providers};
+use crate::stage::{assemble, outside_at};
 
 const DATABASE: &str = "greenroom";
 /// Where the key of a sandboxed house is kept, beside its data.
@@ -80,8 +80,7 @@ async fn sandboxed(
     here: &Path,
 ) -> Result<House, CliError> {
     let vault = Vault::from_keys(sandbox_key(here)?.expose()).map_err(greenroom_worker::StartError::Key)?;
-    let providers = providers(config, &sandbox.ready())?;
-    Ok(House::with_secrets(config, pool, &Clock::system(), vault, providers).await?)
+    assemble(config, pool, vault, &sandbox.ready()).await
 }
 
 /// Returns the key that seals the sandbox's tokens: made once, kept for the owner alone, worth nothing.

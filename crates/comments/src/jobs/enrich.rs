@@ -2,10 +2,13 @@
 //!
 //! A transaction a batch, so what is done stays done. While one batch is stored the next is fetched and read. Run twice,
 //! the second finds nothing left; killed, it goes on with what is left; a comment that changes meanwhile asks again by
-//! its row. Reading costs nobody a credit, nor does ranking, ever.
+//! its row. Reading costs nobody a credit unless a language model does it, and ranking never does.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use greenroom_credits::{ActionType, Cost, Details, Free, Key, Resource, record_free};
 use greenroom_language::Reader;
 use greenroom_model::{CommentId, ConnectionId, Platform, UserId};
@@ -14,8 +17,9 @@ use greenroom_sync::{Counts, Run, Subject, runs};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
-use crate::enrichment::{by, judge};
-use crate::store::ranked::{self, By, Ranked};
+use crate::enrichment::{rank, read};
+use crate::model::{BATCH, For, ModelReader};
+use crate::store::ranked::{self, Ranked};
 use crate::store::unranked;
 use crate::{CommentsError, Enrichment, URGENT};
 
@@ -47,7 +51,7 @@ pub(crate) struct CommentsEnriched {
 impl CommentsEnriched {
     fn count(&mut self, batch: &[Ranked]) {
         for one in batch {
-            *(if one.labels.is_some() { &mut self.read } else { &mut self.ranked }) += 1;
+            *(if one.read.is_some() { &mut self.read } else { &mut self.ranked }) += 1;
             self.urgent += u64::from(one.priority.score >= URGENT);
         }
     }
@@ -68,12 +72,31 @@ impl Job for Enrich {
     }
 }
 
-/// A batch that was read, and where the next begins.
-struct Batch {
-    ranked: Vec<Ranked>,
-    last: (chrono::DateTime<chrono::Utc>, CommentId),
-    reader: Reader,
+/// One attempt at a reading.
+struct Session<'a> {
+    job: &'a Enrich,
+    enrichment: &'a Enrichment,
+    ctx: &'a Context,
+    user: UserId,
+    run: Run,
+    resource: Resource,
 }
+
+/// What reads: one for each attempt, from batch to batch.
+struct Readers<'a> {
+    reader: Reader,
+    /// The language model, as long as it can be asked and paid for.
+    model: Option<&'a ModelReader>,
+}
+
+/// A batch that was read, and where the next begins.
+struct Batch<'a> {
+    ranked: Vec<Ranked>,
+    last: Position,
+    readers: Readers<'a>,
+}
+
+type Position = (DateTime<Utc>, CommentId);
 
 impl Enrich {
     async fn through(
@@ -81,75 +104,13 @@ impl Enrich {
         enrichment: &Enrichment,
         ctx: &Context,
     ) -> Result<Done<CommentsEnriched>, CommentsError> {
-        let pool = &enrichment.pool;
-        let mut conn = pool.acquire().await?;
+        let mut conn = enrichment.pool.acquire().await?;
         let owner = unranked::owner(&mut conn, self.platform, self.connection_id).await?;
         let user = owner.ok_or(CommentsError::NotFound(self.platform, self.connection_id))?;
         let run = runs::open(&mut conn, ctx.id(), Self::KIND, self.subject()).await?;
         drop(conn);
-        let mut report = ctx.checkpoint::<CommentsEnriched>()?.unwrap_or_default();
-        let mut batch = self.read_next(enrichment, enrichment.reader()?, None).await?;
-        while let Some(Batch { ranked, last, reader }) = batch {
-            if ctx.is_interrupted() {
-                return Err(CommentsError::Interrupted);
-            }
-            report.count(&ranked);
-            let by = by(&reader);
-            let (stored, next) = tokio::join!(
-                self.store(enrichment, ctx, &run, by, &ranked, &report),
-                self.read_next(enrichment, reader, Some(last))
-            );
-            stored?;
-            batch = next?;
-        }
-        let mut tx = pool.begin().await?;
-        ctx.fence(&mut tx).await?;
-        runs::succeed(&mut tx, run.id, Counts::default()).await?;
-        record(&mut tx, &run, self, user, Free::Scheduled, &report).await?;
-        let done = ctx.complete(&mut tx, report).await?;
-        tx.commit().await?;
-        Ok(done)
-    }
-
-    /// Fetches the next batch and reads it, on a thread that may be kept busy.
-    async fn read_next(
-        &self,
-        enrichment: &Enrichment,
-        mut reader: Reader,
-        after: Option<(chrono::DateTime<chrono::Utc>, CommentId)>,
-    ) -> Result<Option<Batch>, CommentsError> {
-        let mut conn = enrichment.pool.acquire().await?;
-        let limit = i64::from(enrichment.settings.batch.get());
-        let comments = unranked::next(&mut conn, self.platform, self.connection_id, after, limit).await?;
-        drop(conn);
-        let Some(last) = comments.last().map(|last| (last.published_at, last.id)) else { return Ok(None) };
-        let (ranked, reader) =
-            tokio::task::spawn_blocking(move || (judge(&mut reader, &comments), reader)).await?;
-        Ok(Some(Batch { ranked, last, reader }))
-    }
-
-    async fn store(
-        &self,
-        enrichment: &Enrichment,
-        ctx: &Context,
-        run: &Run,
-        by: By<'_>,
-        batch: &[Ranked],
-        report: &CommentsEnriched,
-    ) -> Result<(), CommentsError> {
-        let mut tx = enrichment.pool.begin().await?;
-        ctx.save_checkpoint_and_progress(&mut tx, report, report).await?;
-        let stored = ranked::store(&mut tx, self.platform, by, batch).await?;
-        let comments = u32::try_from(stored).unwrap_or(u32::MAX);
-        runs::progress(&mut tx, run.id, Counts { videos: 0, comments }).await?;
-        tx.commit().await?;
-        let read = batch.iter().filter(|one| one.labels.is_some()).count() as u64;
-        let platform = self.platform.as_str();
-        metrics::counter!("greenroom_comments_read_total", "platform" => platform, "provider" => by.provider.to_owned())
-            .increment(read);
-        metrics::counter!("greenroom_comments_ranked_total", "platform" => platform)
-            .increment(batch.len() as u64);
-        Ok(())
+        let session = Session { job: self, enrichment, ctx, user, run, resource: self.resource() };
+        session.through().await
     }
 
     fn subject(&self) -> Subject {
@@ -157,6 +118,87 @@ impl Enrich {
             Platform::Youtube => Subject::Youtube(self.connection_id),
             _ => Subject::Instagram(self.connection_id),
         }
+    }
+
+    fn resource(&self) -> Resource {
+        Resource { kind: format!("{}_connections", self.platform), id: self.connection_id.to_string() }
+    }
+}
+
+impl<'a> Session<'a> {
+    async fn through(&self) -> Result<Done<CommentsEnriched>, CommentsError> {
+        let Self { job, enrichment, ctx, user, run, .. } = self;
+        let mut report = ctx.checkpoint::<CommentsEnriched>()?.unwrap_or_default();
+        let readers = Readers { reader: enrichment.reader()?, model: enrichment.model.as_ref() };
+        let mut batch = self.read_next(readers, None).await?;
+        while let Some(Batch { ranked, last, readers }) = batch {
+            if ctx.is_interrupted() {
+                return Err(CommentsError::Interrupted);
+            }
+            report.count(&ranked);
+            let (stored, next) =
+                tokio::join!(self.store(&ranked, &report), self.read_next(readers, Some(last)));
+            stored?;
+            batch = next?;
+        }
+        let mut tx = enrichment.pool.begin().await?;
+        ctx.fence(&mut tx).await?;
+        runs::succeed(&mut tx, run.id, Counts::default()).await?;
+        record(&mut tx, run, job, *user, Free::Scheduled, &report).await?;
+        let done = ctx.complete(&mut tx, report).await?;
+        tx.commit().await?;
+        Ok(done)
+    }
+
+    /// Fetches the next batch and reads it, on a thread that may be kept busy, then by the model if there is one.
+    async fn read_next(
+        &self,
+        readers: Readers<'a>,
+        after: Option<Position>,
+    ) -> Result<Option<Batch<'a>>, CommentsError> {
+        let Self { job, enrichment, ctx, user, resource, .. } = self;
+        let Readers { mut reader, mut model } = readers;
+        let limit = model.map_or_else(|| enrichment.settings.batch.get().into(), |_| BATCH);
+        let mut conn = enrichment.pool.acquire().await?;
+        let comments = unranked::next(&mut conn, job.platform, job.connection_id, after, limit).await?;
+        drop(conn);
+        let Some(last) = comments.last().map(|last| (last.published_at, last.id)) else { return Ok(None) };
+        let (comments, mut read, reader) = tokio::task::spawn_blocking(move || {
+            let read = read(&mut reader, &comments);
+            (comments, read, reader)
+        })
+        .await?;
+        if let Some(asked) = model {
+            let of = For { pool: &enrichment.pool, ctx, user: *user, resource, timeout: TIMEOUT };
+            if !asked.read(of, &comments, &mut read).await? {
+                model = None;
+            }
+        }
+        let readers = Readers { reader, model };
+        Ok(Some(Batch { ranked: rank(comments, read), last, readers }))
+    }
+
+    async fn store(&self, batch: &[Ranked], report: &CommentsEnriched) -> Result<(), CommentsError> {
+        let Self { job, enrichment, ctx, run, .. } = self;
+        let mut tx = enrichment.pool.begin().await?;
+        ctx.save_checkpoint_and_progress(&mut tx, report, report).await?;
+        let stored = ranked::store(&mut tx, job.platform, batch).await?;
+        let comments = u32::try_from(stored).unwrap_or(u32::MAX);
+        runs::progress(&mut tx, run.id, Counts { videos: 0, comments }).await?;
+        tx.commit().await?;
+        let platform = job.platform.as_str();
+        let mut read: BTreeMap<&Arc<str>, u64> = BTreeMap::new();
+        for (_, by) in batch.iter().filter_map(|one| one.read.as_ref()) {
+            *read.entry(&by.provider).or_default() += 1;
+        }
+        for (provider, count) in read {
+            let provider = provider.to_string();
+            metrics::counter!("greenroom_comments_read_total", "platform" => platform, "provider" => provider)
+                .increment(count);
+        }
+        metrics::counter!("greenroom_comments_ranked_total", "platform" => platform)
+            .increment(batch.len() as u64);
+        Ok(())
     }
 }
 
@@ -171,10 +213,7 @@ pub(crate) async fn record(
 ) -> Result<(), CommentsError> {
     let details = Details {
         description: format!("Reading of comments on {}", job.platform),
-        resource: Some(Resource {
-            kind: format!("{}_connections", job.platform),
-            id: job.connection_id.to_string(),
-        }),
+        resource: Some(job.resource()),
         metadata: [("read".to_owned(), report.read.into()), ("ranked".to_owned(), report.ranked.into())]
             .into_iter()
             .collect(),

@@ -11,10 +11,12 @@ use greenroom_sync::{Counts, Run, Subject, runs};
 use serde::{Deserialize, Serialize};
 
 use super::enrich::{CommentsEnriched, Enrich, record};
-use crate::store::unranked;
+use crate::store::{cache, unranked};
 use crate::{CommentsError, Enrichment};
 
 const PAGE: i64 = 500;
+/// Old readings that one look forgets.
+const OLD: i64 = 5_000;
 
 /// Looks for comments that wait.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +31,9 @@ pub(crate) struct DueEnqueued {
     pub enqueued: u64,
     /// Runs closed as failed.
     pub closed: u64,
+    /// Readings of a model that were too old to be kept.
+    #[serde(default)]
+    pub forgotten: u64,
 }
 
 impl Job for EnrichDue {
@@ -46,6 +51,7 @@ impl Job for EnrichDue {
         for platform in [Platform::Youtube, Platform::Instagram] {
             enqueue_behind(enrichment, ctx, platform, &mut report).await?;
         }
+        report.forgotten = cache::forget_old(&mut *enrichment.pool.acquire().await?, OLD).await?;
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("greenroom_comments_connections_behind").set(report.due as f64);
         Ok(report.into())

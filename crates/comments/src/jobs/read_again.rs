@@ -11,7 +11,6 @@ use greenroom_model::{CommentId, ConnectionId, Platform};
 use greenroom_queue::{Context, Done, Job, Policy, Stop};
 use serde::{Deserialize, Serialize};
 
-use crate::enrichment::by;
 use crate::store::ranked::By;
 use crate::store::{ranked, unranked};
 use crate::{CommentsError, Enrichment};
@@ -63,13 +62,13 @@ impl Job for ReadAgain {
 
     async fn run(self, enrichment: &Enrichment, ctx: &Context) -> Result<Done<ReadingsAsked>, Stop> {
         let mut position = ctx.checkpoint::<Position>()?.unwrap_or_default();
-        let by = by(&enrichment.reader()?);
+        let by = enrichment.by()?;
         let range = ranked::Range { since: self.since, until: self.until };
         let mut conn = enrichment.pool.acquire().await?;
         while let Some((platform, connection)) =
             unranked::connection_at(&mut conn, self.connection_id, position.connection).await?
         {
-            self.one(enrichment, ctx, by, platform, connection, range, &mut position).await?;
+            self.one(enrichment, ctx, &by, platform, connection, range, &mut position).await?;
         }
         Ok(position.report.into())
     }
@@ -81,7 +80,7 @@ impl ReadAgain {
         &self,
         enrichment: &Enrichment,
         ctx: &Context,
-        by: By<'_>,
+        by: &By,
         platform: Platform,
         connection: ConnectionId,
         range: ranked::Range,

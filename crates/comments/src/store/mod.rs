@@ -1,5 +1,6 @@
 //! One file a table; the same rules in both.
 
+pub(crate) mod cache;
 mod instagram_comments;
 pub(crate) mod ranked;
 pub(crate) mod unranked;

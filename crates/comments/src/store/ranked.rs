@@ -1,5 +1,7 @@
 //! What was read in comments and how they rank, written beside what the platform told.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use greenroom_language::Category;
 use greenroom_model::{CommentId, ConnectionId, Platform};
@@ -17,15 +19,15 @@ pub(crate) struct Ranked {
     pub(crate) comment_id: String,
     /// When its row was last written, before this.
     pub(crate) updated_at: DateTime<Utc>,
-    /// What was read anew, if anything was.
-    pub(crate) labels: Option<Labels>,
+    /// What was read anew, if anything was, and by whom.
+    pub(crate) read: Option<(Labels, By)>,
     pub(crate) priority: Priority,
 }
 
 /// Who reads, and which version of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct By<'a> {
-    pub(crate) provider: &'a str,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct By {
+    pub(crate) provider: Arc<str>,
     pub(crate) version: i32,
 }
 
@@ -36,7 +38,6 @@ const UNIT: &str = "\u{1f}";
 pub(crate) async fn store(
     conn: &mut PgConnection,
     platform: Platform,
-    by: By<'_>,
     ranked: &[Ranked],
 ) -> Result<u64, CommentsError> {
     // Rows are taken in the order in which a sync takes them, so that the two do not wait in a circle; where a plan does
@@ -51,7 +52,11 @@ pub(crate) async fn store(
         .map(|one| serde_json::to_value(&one.priority))
         .collect::<Result<Vec<Value>, _>>()
         .map_err(CommentsError::Written)?;
-    let labels = || ranked.iter().map(|one| one.labels.as_ref());
+    let labels = || ranked.iter().map(|one| one.read.as_ref().map(|(labels, _)| labels));
+    let providers: Vec<Option<&str>> =
+        ranked.iter().map(|one| one.read.as_ref().map(|(_, by)| &*by.provider)).collect();
+    let versions: Vec<Option<i32>> =
+        ranked.iter().map(|one| one.read.as_ref().map(|(_, by)| by.version)).collect();
     let sentiments: Vec<Option<&str>> = labels().map(|some| some.map(|l| l.sentiment.as_str())).collect();
     let categories: Vec<Option<String>> = labels().map(|some| some.map(|l| names(&l.categories))).collect();
     let keywords: Vec<Option<String>> = labels().map(|some| some.map(|l| l.keywords.join(UNIT))).collect();
@@ -69,15 +74,16 @@ pub(crate) async fn store(
                         detected_keywords = coalesce(string_to_array(r.keywords, $11), t.detected_keywords),
                         language = coalesce(r.language, t.language),
                         confidences = coalesce(r.confidences, t.confidences),
-                        enrich_provider = case when r.sentiment is null then t.enrich_provider else $9 end,
-                        enrich_version = case when r.sentiment is null then t.enrich_version else $10 end,
+                        enrich_provider = coalesce(r.provider, t.enrich_provider),
+                        enrich_version = coalesce(r.version, t.enrich_version),
                         enriched_at = case when r.sentiment is null then t.enriched_at else greenroom.now() end,
                         priority_score = r.score,
                         priority_breakdown = r.breakdown,
                         updated_at = greenroom.now()
                    from unnest($1::uuid[], $2::timestamptz[], $3::integer[], $4::jsonb[], $5::text[], $6::text[],
-                               $7::text[], $8::text[], $12::jsonb[])
-                     as r (id, updated_at, score, breakdown, sentiment, categories, keywords, language, confidences)
+                               $7::text[], $8::text[], $9::text[], $10::integer[], $12::jsonb[])
+                     as r (id, updated_at, score, breakdown, sentiment, categories, keywords, language, provider,
+                           version, confidences)
                   where t.id = r.id and t.updated_at = r.updated_at",
                 &ids,
                 &updated,
@@ -87,8 +93,8 @@ pub(crate) async fn store(
                 &categories as &[Option<String>],
                 &keywords as &[Option<String>],
                 &languages as &[Option<&str>],
-                by.provider,
-                by.version,
+                &providers as &[Option<&str>],
+                &versions as &[Option<i32>],
                 UNIT,
                 &confidences as &[Option<Value>],
             )
@@ -103,15 +109,16 @@ pub(crate) async fn store(
                         detected_keywords = coalesce(string_to_array(r.keywords, $11), t.detected_keywords),
                         language = coalesce(r.language, t.language),
                         confidences = coalesce(r.confidences, t.confidences),
-                        enrich_provider = case when r.sentiment is null then t.enrich_provider else $9 end,
-                        enrich_version = case when r.sentiment is null then t.enrich_version else $10 end,
+                        enrich_provider = coalesce(r.provider, t.enrich_provider),
+                        enrich_version = coalesce(r.version, t.enrich_version),
                         enriched_at = case when r.sentiment is null then t.enriched_at else greenroom.now() end,
                         priority_score = r.score,
                         priority_breakdown = r.breakdown,
                         updated_at = greenroom.now()
                    from unnest($1::uuid[], $2::timestamptz[], $3::integer[], $4::jsonb[], $5::text[], $6::text[],
-                               $7::text[], $8::text[], $12::jsonb[])
-                     as r (id, updated_at, score, breakdown, sentiment, categories, keywords, language, confidences)
+                               $7::text[], $8::text[], $9::text[], $10::integer[], $12::jsonb[])
+                     as r (id, updated_at, score, breakdown, sentiment, categories, keywords, language, provider,
+                           version, confidences)
                   where t.id = r.id and t.updated_at = r.updated_at",
                 &ids,
                 &updated,
@@ -121,8 +128,8 @@ pub(crate) async fn store(
                 &categories as &[Option<String>],
                 &keywords as &[Option<String>],
                 &languages as &[Option<&str>],
-                by.provider,
-                by.version,
+                &providers as &[Option<&str>],
+                &versions as &[Option<i32>],
                 UNIT,
                 &confidences as &[Option<Value>],
             )
@@ -151,7 +158,7 @@ pub(crate) async fn ask_again(
     conn: &mut PgConnection,
     platform: Platform,
     connection: ConnectionId,
-    by: By<'_>,
+    by: &By,
     range: Range,
     after: Option<(DateTime<Utc>, CommentId)>,
     limit: i64,
@@ -170,7 +177,7 @@ pub(crate) async fn ask_again(
         range.since,
         after.map(|(instant, _)| instant).or(range.until),
         after.map_or(Uuid::max(), |(_, id)| id.0),
-        by.provider,
+        &*by.provider,
         by.version,
         limit,
     )

@@ -179,10 +179,9 @@ async fn a_comment_that_changes_while_it_is_read_asks_again() {
             crate::store::unranked::next(&mut conn, platform, world.connection, None, 10).await.unwrap();
         world.upsert(&[world.saying("a", PRAISE)]).await;
         let enrichment = Enrichment::new(world.db.pool().clone(), Settings { batch: 2.try_into().unwrap() });
-        let mut reader = enrichment.reader().unwrap();
-        let ranked = crate::enrichment::judge(&mut reader, &waiting);
-        let by = crate::enrichment::by(&reader);
-        let stored = crate::store::ranked::store(&mut conn, platform, by, &ranked).await.unwrap();
+        let read = crate::enrichment::read(&mut enrichment.reader().unwrap(), &waiting);
+        let ranked = crate::enrichment::rank(waiting, read);
+        let stored = crate::store::ranked::store(&mut conn, platform, &ranked).await.unwrap();
         assert_eq!((stored, world.read("a").await.sentiment), (0, None));
         world.enrich().await;
         assert_eq!(world.read("a").await.sentiment.as_deref(), Some("positive"));

@@ -20,6 +20,7 @@ macro_rules! set {
 
 mod enrichment;
 mod inbox;
+mod model;
 mod rules;
 
 use chrono::{DateTime, TimeDelta, Utc};

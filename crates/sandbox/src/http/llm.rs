@@ -45,8 +45,8 @@ fn complete(sandbox: &Sandbox, visit: &Visit<'_>, headers: &HeaderMap, body: &[u
             "We could not parse the JSON body of your request.",
         );
     };
-    if asked["model"] != llm.model.as_str() {
-        return refuse(404, "invalid_request_error", Some("model_not_found"), "The model does not exist.");
+    if asked["model"].as_str().is_none_or(str::is_empty) {
+        return refuse(400, "invalid_request_error", None, "you must provide a model parameter");
     }
     if asked.get("temperature").is_some() {
         return refuse(
@@ -77,7 +77,7 @@ fn complete(sandbox: &Sandbox, visit: &Visit<'_>, headers: &HeaderMap, body: &[u
     let document = json!({
         "id": "chatcmpl-sandbox",
         "object": "chat.completion",
-        "model": llm.model,
+        "model": asked["model"],
         "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": null}],
         "usage": {
             "prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written,
@@ -122,8 +122,8 @@ fn message(sandbox: &Sandbox, visit: &Visit<'_>, headers: &HeaderMap, body: &[u8
     let Ok(asked) = serde_json::from_slice::<Value>(body) else {
         return refuse(400, "invalid_request_error", "The body is not JSON.");
     };
-    if asked["model"] != llm.model.as_str() {
-        return refuse(404, "not_found_error", "model not found");
+    if asked["model"].as_str().is_none_or(str::is_empty) {
+        return refuse(400, "invalid_request_error", "model: Field required");
     }
     if asked["max_tokens"].as_u64().is_none() {
         return refuse(400, "invalid_request_error", "max_tokens: Field required");
@@ -145,7 +145,7 @@ fn message(sandbox: &Sandbox, visit: &Visit<'_>, headers: &HeaderMap, body: &[u8
         "id": "msg_sandbox",
         "type": "message",
         "role": "assistant",
-        "model": llm.model,
+        "model": asked["model"],
         "content": [{"type": "text", "text": answer.text}],
         "stop_reason": stop,
         "usage": {

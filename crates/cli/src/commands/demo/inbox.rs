@@ -20,6 +20,8 @@ pub(super) struct Inbox {
     pub(super) read: i64,
     /// Comments of others that were not, of which there must be none.
     pub(super) unread: i64,
+    /// Of the read ones, by who has read them.
+    pub(super) by_reader: BTreeMap<String, i64>,
     pub(super) by_sentiment: BTreeMap<String, i64>,
     pub(super) by_category: BTreeMap<String, i64>,
     /// With a score of 70 or more.
@@ -95,7 +97,14 @@ pub(super) async fn read(pool: &PgPool, api_url: &str, token: &Secret) -> Result
     )
     .fetch_all(pool)
     .await?;
+    let by_reader = sqlx::query!(
+        r#"select enrich_provider as "reader!", count(*) as "n!" from greenroom.comments
+            where enrich_provider is not null group by 1"#
+    )
+    .fetch_all(pool)
+    .await?;
     Ok(Inbox {
+        by_reader: by_reader.into_iter().map(|row| (row.reader, row.n)).collect(),
         read: counts.read,
         unread: counts.unread,
         by_sentiment: by_sentiment.into_iter().map(|row| (row.sentiment, row.n)).collect(),
@@ -118,6 +127,7 @@ impl Inbox {
                 "Comments read and ranked".to_owned(),
                 format!("{}, of these {} urgent", self.read, self.urgent),
             ),
+            ("Read by".to_owned(), list(&self.by_reader)),
             ("In them".to_owned(), list(&self.by_sentiment)),
             (String::new(), list(&self.by_category)),
         ];
