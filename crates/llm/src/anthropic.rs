@@ -44,6 +44,7 @@ struct Block {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_field_names, reason = "Anthropic's names")]
 struct Counted {
     input_tokens: u32,
     output_tokens: u32,

@@ -23,8 +23,7 @@ pub struct Llm {
 impl Llm {
     pub(crate) fn new(settings: &Settings) -> Self {
         let hash = Sha256::digest(format!("llm {}", settings.seed));
-        let key: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        Self { api_key: format!("sk-sandbox-{key}"), model: "gpt-4o-mini".to_owned() }
+        Self { api_key: format!("sk-sandbox-{}", hex::encode(&hash[..16])), model: "gpt-4o-mini".to_owned() }
     }
 }
 

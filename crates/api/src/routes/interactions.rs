@@ -203,10 +203,8 @@ async fn read_change(
 
 /// Returns a comment that the caller may see.
 async fn visible(conn: &mut PgConnection, caller: &Caller, id: CommentId) -> Result<Interaction, Problem> {
-    let found = match inbox::of_organization(conn, caller.0.organization, &[id]).await?.is_empty() {
-        true => None,
-        false => inbox::find(conn, id).await?,
-    };
+    let seen = inbox::of_organization(conn, caller.0.organization, &[id]).await?;
+    let found = if seen.is_empty() { None } else { inbox::find(conn, id).await? };
     found.ok_or_else(|| Problem::new(NOT_FOUND, format!("there is no comment {id}")))
 }
 

@@ -40,6 +40,7 @@ pub struct Change {
 }
 
 /// Tells null from not named.
+#[expect(clippy::option_option, reason = "null and not named are two things")]
 fn named<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {

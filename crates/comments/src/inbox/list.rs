@@ -109,7 +109,11 @@ pub struct Interaction {
 }
 
 /// Writes hundredths of a point as points.
-#[expect(clippy::ref_option, reason = "serde hands fields over like this")]
+#[expect(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands fields over like this"
+)]
 fn points<S: serde::Serializer>(hundredths: &Option<i32>, serializer: S) -> Result<S::Ok, S::Error> {
     hundredths.map(|rank| f64::from(rank) / 100.0).serialize(serializer)
 }

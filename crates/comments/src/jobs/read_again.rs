@@ -63,12 +63,11 @@ impl Job for ReadAgain {
     async fn run(self, enrichment: &Enrichment, ctx: &Context) -> Result<Done<ReadingsAsked>, Stop> {
         let mut position = ctx.checkpoint::<Position>()?.unwrap_or_default();
         let by = enrichment.by()?;
-        let range = ranked::Range { since: self.since, until: self.until };
         let mut conn = enrichment.pool.acquire().await?;
         while let Some((platform, connection)) =
             unranked::connection_at(&mut conn, self.connection_id, position.connection).await?
         {
-            self.one(enrichment, ctx, &by, platform, connection, range, &mut position).await?;
+            self.one(enrichment, ctx, &by, platform, connection, &mut position).await?;
         }
         Ok(position.report.into())
     }
@@ -83,9 +82,9 @@ impl ReadAgain {
         by: &By,
         platform: Platform,
         connection: ConnectionId,
-        range: ranked::Range,
         position: &mut Position,
     ) -> Result<(), Stop> {
+        let range = ranked::Range { since: self.since, until: self.until };
         loop {
             ctx.check()?;
             let mut tx = enrichment.pool.begin().await.map_err(CommentsError::from)?;

@@ -318,7 +318,9 @@ fn leave_all(
     read: &mut [Option<(Labels, By)>],
 ) {
     leave(group, reason, read);
-    groups.iter().for_each(|(group, _)| leave(group, reason, read));
+    for (group, _) in groups {
+        leave(group, reason, read);
+    }
 }
 
 fn halves(mut texts: Vec<Text>) -> impl Iterator<Item = Vec<Text>> {
@@ -334,7 +336,7 @@ fn name(group: &[Text]) -> String {
     for hash in hashes {
         all.update(hash);
     }
-    all.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&all.finalize()[..16])
 }
 
 /// The tokens that a call takes at most: a token has hardly ever fewer than three bytes.

@@ -57,7 +57,7 @@ pub(crate) fn schema() -> Schema {
 
 /// A text as a model is shown it: one form of each letter, nothing invisible, not too long.
 pub(crate) fn shown(text: &str) -> String {
-    let visible = |c: &char| !(c.is_control() && *c != '\n') && !is_invisible(*c);
+    let visible = |c: &char| *c == '\n' || !(c.is_control() || is_invisible(*c));
     let mut shown: String = text.nfkc().filter(visible).take(LONGEST_TEXT + 1).collect();
     if shown.chars().count() > LONGEST_TEXT {
         shown.pop();
@@ -297,7 +297,9 @@ mod tests {
         let sheet = Sheet::new(&texts);
         let own = sheet.control.0.clone();
         let mut all_collab = answer(&sheet);
-        all_collab.iter_mut().for_each(|row| row["c"] = json!(["collab"]));
+        for row in &mut all_collab {
+            row["c"] = json!(["collab"]);
+        }
         assert!(sheet.believe(json!({"r": all_collab}), &texts).is_none());
         let without: Vec<Value> = answer(&sheet).into_iter().filter(|row| row["i"] != *own).collect();
         assert!(sheet.believe(json!({"r": without}), &texts).is_none());

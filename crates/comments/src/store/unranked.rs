@@ -78,7 +78,7 @@ pub(crate) async fn next(
             published_at: row.published_at,
             updated_at: row.updated_at,
             labels: row.enrich_version.and_then(|_| {
-                stored(row.sentiment?, row.categories, row.language, row.keywords, row.confidences)
+                stored(&row.sentiment?, row.categories, row.language, row.keywords, row.confidences)
             }),
             facts: Facts {
                 likes: row.likes.unsigned_abs(),
@@ -99,14 +99,14 @@ pub(crate) async fn next(
 
 /// Returns labels as they are stored, or nothing where this build does not know them: then it reads again.
 fn stored(
-    sentiment: String,
+    sentiment: &str,
     categories: Option<Vec<String>>,
     language: Option<String>,
     keywords: Option<Vec<String>>,
     confidences: Option<Value>,
 ) -> Option<Labels> {
     Some(Labels {
-        sentiment: Sentiment::named(&sentiment)?,
+        sentiment: Sentiment::named(sentiment)?,
         categories: categories?.iter().map(|name| Category::named(name)).collect::<Option<_>>()?,
         language: language?,
         keywords: keywords?,

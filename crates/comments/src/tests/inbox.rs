@@ -128,8 +128,7 @@ async fn what_is_new_and_what_waits_rises_and_what_is_held_down_does_not() {
     let inbox = Inbox::new().await;
     for row in inbox.all(&Filters::default(), 200).await {
         let (score, rank) = (100 * row.priority_score.unwrap(), row.priority.unwrap());
-        let now = Utc::now();
-        let hours = (now - row.published_at).as_seconds_f64() / 3_600.0;
+        let hours = (inbox.db.clock().now() - row.published_at).as_seconds_f64() / 3_600.0;
         let held = row.categories.as_ref().unwrap().contains(&"spam".to_owned());
         if held || hours > 168.0 {
             assert_eq!(rank, score, "{row:?}");
@@ -145,14 +144,15 @@ async fn what_is_new_and_what_waits_rises_and_what_is_held_down_does_not() {
     }
 }
 
+type Keeps<'a> = &'a dyn Fn(&Interaction) -> bool;
+
 #[tokio::test]
 async fn each_filter_keeps_what_it_says() {
     let inbox = Inbox::new().await;
     let everything = inbox.all(&Filters::default(), 200).await;
     let of = |json: Value| serde_json::from_value::<Filters>(json).unwrap();
     let has = |list: &Option<Vec<String>>, one: &str| list.as_ref().unwrap().iter().any(|it| it == one);
-    let week_ago = Utc::now() - TimeDelta::days(7);
-    type Keeps<'a> = &'a dyn Fn(&Interaction) -> bool;
+    let now = inbox.db.clock().now();
     let cases: [(Value, Keeps<'_>); 18] = [
         (json!({"platform": ["youtube"]}), &|it| it.platform == "youtube"),
         (json!({"connection_id": [inbox.youtube]}), &|it| it.connection_id == inbox.youtube),
@@ -174,11 +174,11 @@ async fn each_filter_keeps_what_it_says() {
         (json!({"has_reply": true}), &|it| it.replied_at.is_some()),
         (json!({"is_top_level": false}), &|_| false),
         (json!({"assigned_to": "none"}), &|_| true),
-        (json!({"last_days": 7, "sort": "oldest"}), &|it| it.published_at >= week_ago),
+        (json!({"last_days": 7, "sort": "oldest"}), &|it| it.published_at >= now - TimeDelta::days(7)),
         (json!({"unanswered_older_than_hours": 48, "sort": "newest"}), &|it| {
             it.replied_at.is_none()
                 && (it.status == "unread" || it.status == "read")
-                && it.published_at < Utc::now() - TimeDelta::hours(48)
+                && it.published_at < now - TimeDelta::hours(48)
         }),
     ];
     for (filters, keeps) in cases {

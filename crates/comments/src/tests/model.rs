@@ -38,6 +38,9 @@ fn section(name: &str, changes: &[(&str, Value)]) -> toml::Table {
     table
 }
 
+/// A comment's text, and what was read in it.
+type Row = (String, Option<String>, Option<Vec<String>>, Option<Vec<String>>);
+
 impl House {
     async fn new(provider: &str) -> Self {
         let world = World::new(Platform::Youtube).await;
@@ -120,7 +123,7 @@ impl House {
     /// Every comment is read as it should be, whoever has read it; and the books add up.
     async fn is_in_order(&self, case: &str) {
         let mut reader = Reader::embedded().unwrap();
-        let rows: Vec<(String, Option<String>, Option<Vec<String>>, Option<Vec<String>>)> =
+        let rows: Vec<Row> =
             sqlx::query_as("select content, sentiment, categories, detected_keywords from youtube_comments")
                 .fetch_all(self.world.db.pool())
                 .await
@@ -161,8 +164,15 @@ impl House {
         );
         let answered = self.sandbox.stats().answers(self.endpoint, 200);
         assert!(events.len() as u64 <= answered, "{case}: {} charges of {answered} answers", events.len());
-        let held = "select count(*) from greenroom.credit_reservations where state = 'held'";
-        assert_eq!(self.number(held).await, 0, "{case}");
+        let held: Vec<String> = sqlx::query_scalar(
+            "select r.idempotency_key || ' until ' || r.expires_at || ' of a job ' || coalesce(j.status, 'that is gone')
+               from greenroom.credit_reservations r left join background_jobs j on j.id = r.job_id
+              where r.state = 'held'",
+        )
+        .fetch_all(self.world.db.pool())
+        .await
+        .unwrap();
+        assert!(held.is_empty(), "{case}: {held:?}");
         let mut conn = self.world.db.pool().acquire().await.unwrap();
         let balance = greenroom_credits::balances::get(&mut conn, self.user).await.unwrap().unwrap();
         assert_eq!(balance.reserved, MicroCredits::ZERO, "{case}");
