@@ -10,7 +10,7 @@ mod measure;
 mod tests;
 
 pub use data::{DataError, Row, Texts};
-pub use measure::{Measured, cross_validate};
+pub use measure::{Measured, cross_validate, measure_peer};
 
 use crate::features::Features;
 use crate::linear::{Table, Weights, count};

@@ -65,77 +65,46 @@ pub(crate) async fn store(
         .map(|some| some.map(|l| serde_json::to_value(&l.confidences)).transpose())
         .collect::<Result<Vec<Option<Value>>, _>>()
         .map_err(CommentsError::Written)?;
+    macro_rules! update {
+        ($table:literal) => {
+            sqlx::query!(
+                "update " + $table + " t
+                    set sentiment = coalesce(r.sentiment, t.sentiment),
+                        categories = coalesce(string_to_array(r.categories, $11), t.categories),
+                        detected_keywords = coalesce(string_to_array(r.keywords, $11), t.detected_keywords),
+                        language = coalesce(r.language, t.language),
+                        confidences = coalesce(r.confidences, t.confidences),
+                        enrich_provider = coalesce(r.provider, t.enrich_provider),
+                        enrich_version = coalesce(r.version, t.enrich_version),
+                        enriched_at = case when r.sentiment is null then t.enriched_at else greenroom.now() end,
+                        priority_score = r.score,
+                        priority_breakdown = r.breakdown,
+                        updated_at = greenroom.now()
+                   from unnest($1::uuid[], $2::timestamptz[], $3::integer[], $4::jsonb[], $5::text[], $6::text[],
+                               $7::text[], $8::text[], $9::text[], $10::integer[], $12::jsonb[])
+                     as r (id, updated_at, score, breakdown, sentiment, categories, keywords, language, provider,
+                           version, confidences)
+                  where t.id = r.id and t.updated_at = r.updated_at",
+                &ids,
+                &updated,
+                &scores,
+                &breakdowns,
+                &sentiments as &[Option<&str>],
+                &categories as &[Option<String>],
+                &keywords as &[Option<String>],
+                &languages as &[Option<&str>],
+                &providers as &[Option<&str>],
+                &versions as &[Option<i32>],
+                UNIT,
+                &confidences as &[Option<Value>],
+            )
+            .execute(conn)
+            .await?
+        };
+    }
     let done = match platform {
-        Platform::Youtube => {
-            sqlx::query!(
-                "update youtube_comments t
-                    set sentiment = coalesce(r.sentiment, t.sentiment),
-                        categories = coalesce(string_to_array(r.categories, $11), t.categories),
-                        detected_keywords = coalesce(string_to_array(r.keywords, $11), t.detected_keywords),
-                        language = coalesce(r.language, t.language),
-                        confidences = coalesce(r.confidences, t.confidences),
-                        enrich_provider = coalesce(r.provider, t.enrich_provider),
-                        enrich_version = coalesce(r.version, t.enrich_version),
-                        enriched_at = case when r.sentiment is null then t.enriched_at else greenroom.now() end,
-                        priority_score = r.score,
-                        priority_breakdown = r.breakdown,
-                        updated_at = greenroom.now()
-                   from unnest($1::uuid[], $2::timestamptz[], $3::integer[], $4::jsonb[], $5::text[], $6::text[],
-                               $7::text[], $8::text[], $9::text[], $10::integer[], $12::jsonb[])
-                     as r (id, updated_at, score, breakdown, sentiment, categories, keywords, language, provider,
-                           version, confidences)
-                  where t.id = r.id and t.updated_at = r.updated_at",
-                &ids,
-                &updated,
-                &scores,
-                &breakdowns,
-                &sentiments as &[Option<&str>],
-                &categories as &[Option<String>],
-                &keywords as &[Option<String>],
-                &languages as &[Option<&str>],
-                &providers as &[Option<&str>],
-                &versions as &[Option<i32>],
-                UNIT,
-                &confidences as &[Option<Value>],
-            )
-            .execute(conn)
-            .await?
-        }
-        _ => {
-            sqlx::query!(
-                "update instagram_comments t
-                    set sentiment = coalesce(r.sentiment, t.sentiment),
-                        categories = coalesce(string_to_array(r.categories, $11), t.categories),
-                        detected_keywords = coalesce(string_to_array(r.keywords, $11), t.detected_keywords),
-                        language = coalesce(r.language, t.language),
-                        confidences = coalesce(r.confidences, t.confidences),
-                        enrich_provider = coalesce(r.provider, t.enrich_provider),
-                        enrich_version = coalesce(r.version, t.enrich_version),
-                        enriched_at = case when r.sentiment is null then t.enriched_at else greenroom.now() end,
-                        priority_score = r.score,
-                        priority_breakdown = r.breakdown,
-                        updated_at = greenroom.now()
-                   from unnest($1::uuid[], $2::timestamptz[], $3::integer[], $4::jsonb[], $5::text[], $6::text[],
-                               $7::text[], $8::text[], $9::text[], $10::integer[], $12::jsonb[])
-                     as r (id, updated_at, score, breakdown, sentiment, categories, keywords, language, provider,
-                           version, confidences)
-                  where t.id = r.id and t.updated_at = r.updated_at",
-                &ids,
-                &updated,
-                &scores,
-                &breakdowns,
-                &sentiments as &[Option<&str>],
-                &categories as &[Option<String>],
-                &keywords as &[Option<String>],
-                &languages as &[Option<&str>],
-                &providers as &[Option<&str>],
-                &versions as &[Option<i32>],
-                UNIT,
-                &confidences as &[Option<Value>],
-            )
-            .execute(conn)
-            .await?
-        }
+        Platform::Youtube => update!("youtube_comments"),
+        _ => update!("instagram_comments"),
     };
     Ok(done.rows_affected())
 }
@@ -188,27 +157,23 @@ pub(crate) async fn ask_again(
     if ids.is_empty() {
         return Ok((0, last));
     }
+    macro_rules! ask {
+        ($table:literal) => {
+            sqlx::query!(
+                "update "
+                    + $table
+                    + "
+                    set enrich_version = null, priority_breakdown = null, updated_at = greenroom.now()
+                  where id = any($1) and enrich_provider <> 'person'",
+                &ids,
+            )
+            .execute(conn)
+            .await?
+        };
+    }
     let done = match platform {
-        Platform::Youtube => {
-            sqlx::query!(
-                "update youtube_comments
-                    set enrich_version = null, priority_breakdown = null, updated_at = greenroom.now()
-                  where id = any($1) and enrich_provider <> 'person'",
-                &ids,
-            )
-            .execute(conn)
-            .await?
-        }
-        _ => {
-            sqlx::query!(
-                "update instagram_comments
-                    set enrich_version = null, priority_breakdown = null, updated_at = greenroom.now()
-                  where id = any($1) and enrich_provider <> 'person'",
-                &ids,
-            )
-            .execute(conn)
-            .await?
-        }
+        Platform::Youtube => ask!("youtube_comments"),
+        _ => ask!("instagram_comments"),
     };
     Ok((done.rows_affected(), last))
 }

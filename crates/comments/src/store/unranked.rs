@@ -133,55 +133,35 @@ pub(crate) async fn behind(
 ) -> Result<Vec<Behind>, sqlx::Error> {
     let after = after.map_or(Uuid::nil(), |id| id.0);
     // From one connection to the next by the index, however many comments lie between.
+    macro_rules! walk {
+        ($comments:literal, $by_owner:literal, $connections:literal) => {
+            sqlx::query_as!(
+                Behind,
+                r#"with recursive walk as (
+                       (select c.connection_id as id from "# + $comments + r#" c
+                         where c.priority_breakdown is null and c.deleted_at is null and not c."# + $by_owner + r#"
+                           and c.connection_id > $1
+                         order by c.connection_id limit 1)
+                       union all
+                       select (select c.connection_id from "# + $comments + r#" c
+                                where c.priority_breakdown is null and c.deleted_at is null and not c."# + $by_owner + r#"
+                                  and c.connection_id > walk.id
+                                order by c.connection_id limit 1)
+                         from walk where walk.id is not null
+                   )
+                   select walk.id as "connection!: ConnectionId", o.user_id as "user!: UserId"
+                     from (select id from walk where id is not null limit $2) walk
+                     join "# + $connections + r#" o on o.id = walk.id"#,
+                after,
+                limit,
+            )
+            .fetch_all(conn)
+            .await
+        };
+    }
     match platform {
-        Platform::Youtube => {
-            sqlx::query_as!(
-                Behind,
-                r#"with recursive walk as (
-                       (select connection_id as id from youtube_comments
-                         where priority_breakdown is null and not is_channel_owner_comment and deleted_at is null
-                           and connection_id > $1
-                         order by connection_id limit 1)
-                       union all
-                       select (select c.connection_id from youtube_comments c
-                                where c.priority_breakdown is null and not c.is_channel_owner_comment
-                                  and c.deleted_at is null and c.connection_id > walk.id
-                                order by c.connection_id limit 1)
-                         from walk where walk.id is not null
-                   )
-                   select walk.id as "connection!: ConnectionId", o.user_id as "user!: UserId"
-                     from (select id from walk where id is not null limit $2) walk
-                     join youtube_connections o on o.id = walk.id"#,
-                after,
-                limit,
-            )
-            .fetch_all(conn)
-            .await
-        }
-        _ => {
-            sqlx::query_as!(
-                Behind,
-                r#"with recursive walk as (
-                       (select connection_id as id from instagram_comments
-                         where priority_breakdown is null and not is_owner_comment and deleted_at is null
-                           and connection_id > $1
-                         order by connection_id limit 1)
-                       union all
-                       select (select c.connection_id from instagram_comments c
-                                where c.priority_breakdown is null and not c.is_owner_comment
-                                  and c.deleted_at is null and c.connection_id > walk.id
-                                order by c.connection_id limit 1)
-                         from walk where walk.id is not null
-                   )
-                   select walk.id as "connection!: ConnectionId", o.user_id as "user!: UserId"
-                     from (select id from walk where id is not null limit $2) walk
-                     join instagram_connections o on o.id = walk.id"#,
-                after,
-                limit,
-            )
-            .fetch_all(conn)
-            .await
-        }
+        Platform::Youtube => walk!("youtube_comments", "is_channel_owner_comment", "youtube_connections"),
+        _ => walk!("instagram_comments", "is_owner_comment", "instagram_connections"),
     }
 }
 

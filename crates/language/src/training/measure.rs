@@ -1,5 +1,6 @@
 //! What a reader gets right of texts that it has not learned from.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::data::{Row, Texts};
@@ -22,12 +23,12 @@ pub struct Measured {
 /// What was said and what is so, of one text.
 struct Verdict<'a> {
     row: &'a Row,
-    said: Vec<&'static str>,
+    said: Vec<Cow<'static, str>>,
 }
 
 /// Measures by cross-validation; what is told along the way goes to `progress`.
 pub fn cross_validate(texts: &Texts, progress: &mut dyn FnMut(&str)) -> Vec<Measured> {
-    let mut verdicts: BTreeMap<&str, Vec<Verdict<'_>>> = BTreeMap::new();
+    let mut verdicts = Verdicts::new();
     for fold in 0..FOLDS {
         progress(&format!("fold {} of {FOLDS}", fold + 1));
         let weights = super::weights(texts, &|row| fold_of(row) != fold);
@@ -36,15 +37,39 @@ pub fn cross_validate(texts: &Texts, progress: &mut dyn FnMut(&str)) -> Vec<Meas
             for row in rows.iter().filter(|row| fold_of(row) == fold) {
                 let reading = reader.read(&row.text);
                 let said = match task {
-                    "sentiment_en" | "sentiment_multi" => vec![reading.sentiment.as_str()],
-                    "langid" => vec![reading.language],
-                    _ => reading.intents.iter().map(|(category, _)| category.as_str()).collect(),
+                    "sentiment_en" | "sentiment_multi" => vec![reading.sentiment.as_str().into()],
+                    "langid" => vec![reading.language.into()],
+                    _ => reading.intents.iter().map(|(category, _)| category.as_str().into()).collect(),
                 };
                 verdicts.entry(task).or_default().push(Verdict { row, said });
             }
         }
     }
     report(&verdicts)
+}
+
+/// Measures what somebody else says of the sentiments and languages of all these texts, which they have not learned from.
+///
+/// Asks for all texts at once; each answer is a sentiment and a language, in the order of the texts.
+pub fn measure_peer<E>(
+    texts: &Texts,
+    ask: impl FnOnce(&[&str]) -> Result<Vec<(String, String)>, E>,
+) -> Result<Vec<Measured>, E> {
+    let rows: Vec<(&str, &Row)> = tasks(texts)
+        .into_iter()
+        .filter(|(task, _)| matches!(*task, "sentiment_en" | "sentiment_multi" | "langid"))
+        .flat_map(|(task, rows)| rows.iter().map(move |row| (task, row)))
+        .collect();
+    let asked: Vec<&str> = rows.iter().map(|(_, row)| row.text.as_str()).collect();
+    let mut verdicts = Verdicts::new();
+    for ((task, row), (sentiment, language)) in rows.into_iter().zip(ask(&asked)?) {
+        let said = if task == "langid" { language } else { sentiment };
+        verdicts.entry(task).or_default().push(Verdict { row, said: vec![said.into()] });
+    }
+    let mut all = Vec::new();
+    sentiments(&verdicts, &mut all);
+    languages(&verdicts, &mut all);
+    Ok(all)
 }
 
 fn tasks(texts: &Texts) -> [(&'static str, &[Row]); 7] {
@@ -64,39 +89,56 @@ fn fold_of(row: &Row) -> u32 {
     row.id.bytes().fold(7_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into())) % FOLDS
 }
 
-fn report(verdicts: &BTreeMap<&str, Vec<Verdict<'_>>>) -> Vec<Measured> {
-    let mut all = Vec::new();
-    let of = |task: &str| verdicts.get(task).map_or(&[][..], Vec::as_slice);
+type Verdicts<'a> = BTreeMap<&'a str, Vec<Verdict<'a>>>;
+
+fn of<'v, 'a>(verdicts: &'v Verdicts<'a>, task: &str) -> &'v [Verdict<'a>] {
+    verdicts.get(task).map_or(&[][..], Vec::as_slice)
+}
+
+fn tell(all: &mut Vec<Measured>, what: &str, value: f64, texts: usize) {
+    all.push(Measured { what: what.to_owned(), value, texts });
+}
+
+fn sentiments(verdicts: &Verdicts<'_>, all: &mut Vec<Measured>) {
     let sentiment = ["negative", "neutral", "positive"];
-    let mut tell =
-        |what: &str, value: f64, texts: usize| all.push(Measured { what: what.to_owned(), value, texts });
-    let english = of("sentiment_en");
+    let mut tell = |what: &str, value, texts| tell(all, what, value, texts);
+    let english = of(verdicts, "sentiment_en");
     tell("sentiment, English (macro F1)", macro_f1(&english, &sentiment), english.len());
     for source in ["goemotions", "vader_amazon", "vader_tweets"] {
         let part = || english.iter().filter(|verdict| verdict.row.source == source);
         tell(&format!("  of them {source}"), macro_f1(&part(), &sentiment), part().count());
     }
-    let multi = of("sentiment_multi");
+    let multi = of(verdicts, "sentiment_multi");
     tell("sentiment, other languages (macro F1)", macro_f1(&multi, &sentiment), multi.len());
-    for (task, label) in [("spam", "spam"), ("toxic", "toxic"), ("question_th", "question")] {
-        let (precision, f1) = one(of(task), label);
-        tell(&format!("{task} (F1)"), f1, of(task).len());
-        tell("  precision", precision, of(task).len());
-    }
-    let langid = of("langid");
-    tell("language (accuracy)", accuracy(langid), langid.len());
+}
+
+fn languages(verdicts: &Verdicts<'_>, all: &mut Vec<Measured>) {
+    let langid = of(verdicts, "langid");
+    tell(all, "language (accuracy)", accuracy(langid), langid.len());
     let subtitles = || langid.iter().filter(|verdict| verdict.row.source == "xed_subtitles");
-    tell("  of them subtitles", accuracy(subtitles()), subtitles().count());
-    let intent = of("intent");
+    tell(all, "  of them subtitles", accuracy(subtitles()), subtitles().count());
+}
+
+fn report(verdicts: &Verdicts<'_>) -> Vec<Measured> {
+    let mut all = Vec::new();
+    sentiments(verdicts, &mut all);
+    for (task, label) in [("spam", "spam"), ("toxic", "toxic"), ("question_th", "question")] {
+        let rows = of(verdicts, task);
+        let (precision, f1) = one(rows, label);
+        tell(&mut all, &format!("{task} (F1)"), f1, rows.len());
+        tell(&mut all, "  precision", precision, rows.len());
+    }
+    languages(verdicts, &mut all);
+    let intent = of(verdicts, "intent");
     let mut sum = 0.0;
     for category in Category::ALL {
         let (precision, f1) = one(intent, category.as_str());
-        tell(&format!("intents: {} (F1)", category.as_str()), f1, intent.len());
-        tell("  precision", precision, intent.len());
+        tell(&mut all, &format!("intents: {} (F1)", category.as_str()), f1, intent.len());
+        tell(&mut all, "  precision", precision, intent.len());
         sum += f1;
     }
     #[expect(clippy::cast_precision_loss, reason = "seven")]
-    tell("intents (macro F1)", sum / Category::ALL.len() as f64, intent.len());
+    tell(&mut all, "intents (macro F1)", sum / Category::ALL.len() as f64, intent.len());
     all
 }
 
@@ -112,8 +154,10 @@ fn macro_f1<'a, 'r: 'a>(
 fn one<'a, 'r: 'a>(verdicts: impl IntoIterator<Item = &'a Verdict<'r>>, label: &str) -> (f64, f64) {
     let (mut right, mut said, mut so) = (0.0, 0.0, 0.0);
     for verdict in verdicts {
-        let (says, is) =
-            (verdict.said.contains(&label), verdict.row.label.split('|').any(|one| one == label));
+        let (says, is) = (
+            verdict.said.iter().any(|said| said == label),
+            verdict.row.label.split('|').any(|one| one == label),
+        );
         right += f64::from(u8::from(says && is));
         said += f64::from(u8::from(says));
         so += f64::from(u8::from(is));

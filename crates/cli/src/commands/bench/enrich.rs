@@ -1,6 +1,7 @@
 //! `greenroom bench enrich`: how fast the reader of comments is, with labelled texts how often it is right, and with
 //! `--stored` how fast a worker reads comments that are stored.
 
+mod peer;
 mod stored;
 
 use std::fmt::Write as _;
@@ -32,6 +33,9 @@ pub(crate) struct EnrichArgs {
     /// A folder of labelled texts (the model card of the reader says which), for accuracy by cross-validation.
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// The folder with the programs of the peers (`bench/target/release`), which say beside us what they read in the texts.
+    #[arg(long, value_name = "DIR", requires = "data")]
+    peers: Option<PathBuf>,
     /// How long reading is measured, in seconds.
     #[arg(long, default_value_t = 5)]
     secs: u64,
@@ -50,6 +54,9 @@ struct Report {
     /// Their length, in letters, on average.
     letters: f64,
     accuracy: Vec<Measured>,
+    /// What VADER and whatlang are right in, on all of the texts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<peer::Peer>,
     /// What a worker made of stored comments.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     stored: Vec<stored::Measured>,
@@ -86,11 +93,16 @@ pub(super) async fn run(args: &EnrichArgs, terminal: &mut Terminal) -> Result<()
         .as_ref()
         .map(|texts| cross_validate(texts, &mut |said| bar.set_message(said.to_owned())))
         .unwrap_or_default();
+    let peer = match (&texts, &args.peers) {
+        (Some(texts), Some(folder)) => Some(peer::measure(folder, texts, &bar)?),
+        _ => None,
+    };
     let stored = if args.stored > 0 { stored::run(args.stored, &comments, &bar).await? } else { Vec::new() };
     bar.finish_and_clear();
     #[expect(clippy::cast_precision_loss, reason = "letters of comments")]
     let letters = letters as f64 / f64::from(read);
-    let report = Report { start_ms, comments_per_sec: f64::from(read) / secs, letters, accuracy, stored };
+    let report =
+        Report { start_ms, comments_per_sec: f64::from(read) / secs, letters, accuracy, peer, stored };
     terminal.answer(&report, || table(&report))
 }
 
@@ -104,6 +116,17 @@ fn table(report: &Report) -> String {
     let _ = writeln!(text, "{:<44} {:>9.0} letters", "of", report.letters);
     for measured in &report.accuracy {
         let _ = writeln!(text, "{:<44} {:>9.3} {:>7} texts", measured.what, measured.value, measured.texts);
+    }
+    if let Some(peer) = &report.peer {
+        let _ = writeln!(
+            text,
+            "{:<44} {:>9.0} a second",
+            "VADER and whatlang, one thread", peer.comments_per_sec
+        );
+        for measured in &peer.accuracy {
+            let _ =
+                writeln!(text, "{:<44} {:>9.3} {:>7} texts", measured.what, measured.value, measured.texts);
+        }
     }
     for measured in &report.stored {
         let _ = writeln!(
