@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use greenroom_accounts::consents::{self, Purpose};
 use greenroom_model::UserId;
 use serde::Serialize;
+use sqlx::PgConnection;
 
 use crate::caller::Caller;
 use crate::problem::{NOT_FOUND, Problem};
@@ -21,12 +22,18 @@ pub(super) struct Shown {
     given: bool,
 }
 
-/// Reads whose consent and for what.
-fn read((user, purpose): (String, String)) -> Result<(UserId, Purpose), Problem> {
+/// Whose consent and for what, of a person whom the caller may see.
+async fn of(
+    conn: &mut PgConnection,
+    caller: &Caller,
+    (user, purpose): (String, String),
+) -> Result<(UserId, Purpose), Problem> {
+    caller.must(WRITE)?;
     let user =
         user.parse().map_err(|_| Problem::new(NOT_FOUND, "the id in the path is not a UUID: check it"))?;
     let purpose = serde_json::from_value(purpose.into());
     let purpose = purpose.map_err(|_| Problem::new(NOT_FOUND, "there are consents for: training"))?;
+    tenant::must_see(conn, &caller.0, user).await?;
     Ok((user, purpose))
 }
 
@@ -35,10 +42,8 @@ pub(super) async fn show(
     caller: Caller,
     Path(path): Path<(String, String)>,
 ) -> Result<Json<Shown>, Problem> {
-    caller.must(WRITE)?;
-    let (user_id, purpose) = read(path)?;
     let mut conn = api.queue.pool().acquire().await?;
-    tenant::must_see(&mut conn, &caller.0, user_id).await?;
+    let (user_id, purpose) = of(&mut conn, &caller, path).await?;
     Ok(Json(Shown { user_id, purpose, given: consents::is_given(&mut conn, user_id, purpose).await? }))
 }
 
@@ -47,10 +52,8 @@ pub(super) async fn give(
     caller: Caller,
     Path(path): Path<(String, String)>,
 ) -> Result<Json<Shown>, Problem> {
-    caller.must(WRITE)?;
-    let (user_id, purpose) = read(path)?;
     let mut conn = api.queue.pool().acquire().await?;
-    tenant::must_see(&mut conn, &caller.0, user_id).await?;
+    let (user_id, purpose) = of(&mut conn, &caller, path).await?;
     consents::give(&mut conn, user_id, purpose).await?;
     Ok(Json(Shown { user_id, purpose, given: true }))
 }
@@ -61,10 +64,8 @@ pub(super) async fn withdraw(
     caller: Caller,
     Path(path): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    caller.must(WRITE)?;
-    let (user_id, purpose) = read(path)?;
     let mut conn = api.queue.pool().acquire().await?;
-    tenant::must_see(&mut conn, &caller.0, user_id).await?;
+    let (user_id, purpose) = of(&mut conn, &caller, path).await?;
     consents::withdraw(&mut conn, user_id, purpose).await?;
     Ok(StatusCode::NO_CONTENT)
 }
