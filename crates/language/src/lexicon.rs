@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use crate::normalise::{Kind, Text};
 
+const VADER: &str = include_str!("../data/vader.txt");
+/// What that one does not have.
 const VALENCE: &str = include_str!("../data/valence.txt");
 const EMOJI: &str = include_str!("../data/emoji.txt");
 
@@ -13,12 +15,12 @@ const REACH: usize = 3;
 /// What a negation leaves of a valence, turned over: "not great" is less bad than "bad".
 const TURNED: f32 = -0.7;
 
-static WORDS: LazyLock<HashMap<Vec<char>, f32>> = LazyLock::new(|| read(VALENCE));
-static PICTURES: LazyLock<HashMap<Vec<char>, f32>> = LazyLock::new(|| read(EMOJI));
+static WORDS: LazyLock<HashMap<Vec<char>, f32>> = LazyLock::new(|| read(&[VADER, VALENCE]));
+static PICTURES: LazyLock<HashMap<Vec<char>, f32>> = LazyLock::new(|| read(&[EMOJI]));
 
-fn read(list: &str) -> HashMap<Vec<char>, f32> {
+fn read(lists: &[&str]) -> HashMap<Vec<char>, f32> {
     let mut words = HashMap::new();
-    for line in list.lines().filter(|line| !line.starts_with('#')) {
+    for line in lists.iter().flat_map(|list| list.lines()).filter(|line| !line.starts_with('#')) {
         let mut parts = line.split_whitespace();
         let Some(valence) = parts.next().and_then(|valence| valence.parse().ok()) else { continue };
         for word in parts {

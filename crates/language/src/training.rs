@@ -21,7 +21,7 @@ use crate::tongue::{self, TONGUES};
 use learn::{Example, Plan, learn};
 
 /// The version of what is learned: raise it whenever the weights change.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Learns all heads and returns their file.
 pub fn train(texts: &Texts) -> Vec<u8> {

@@ -50,14 +50,27 @@ pub(super) async fn run(comments: u32, texts: &[&str], bar: &ProgressBar) -> Res
     let worker = tokio::spawn(worker.run(stop.clone(), CancellationToken::new()));
     let mut rows = vec![one(&stage, "stored comments read and ranked", comments, bar).await?];
     // As if somebody had liked every one of them.
-    sqlx::query!("update youtube_comments set like_count = like_count + 1, priority_breakdown = null, updated_at = greenroom.now()")
-        .execute(&stage.pool)
-        .await?;
+    like(&stage.pool).await?;
     rows.push(one(&stage, "the same, ranked again", comments, bar).await?);
     stop.cancel();
     worker.await.map_err(failed)?.map_err(greenroom_worker::StartError::from)?;
     stage.pool.close().await;
     Ok(rows)
+}
+
+/// Gives every comment a like, channel by channel.
+async fn like(pool: &PgPool) -> Result<(), CliError> {
+    for channel in sqlx::query_scalar!("select id from youtube_connections").fetch_all(pool).await? {
+        sqlx::query!(
+            "update youtube_comments
+                set like_count = like_count + 1, priority_breakdown = null, updated_at = greenroom.now()
+              where connection_id = $1",
+            channel
+        )
+        .execute(pool)
+        .await?;
+    }
+    Ok(())
 }
 
 /// Lets the schedule's job look, and waits until nothing is left to read or rank.
