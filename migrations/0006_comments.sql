@@ -190,7 +190,8 @@ create function greenroom.comment_rank(
         when breakdown is null or breakdown ? 'limit' or published_at <= at - interval '7 days' then 100 * score
         else least(10000, 100 * score
             -- Ten points for what is new, a third of that after forty hours.
-            + round(1000 * exp(-greatest(0, extract(epoch from at - published_at)) / 129600))
+            -- (Of double precision: exact numbers would take ten times as long.)
+            + round(1000 * exp(-greatest(0, extract(epoch from at - published_at)::double precision) / 129600))
             -- Six for who has waited for an answer longer than a day.
             + case when replied_at is null and categories && '{question,collab}'
                     and published_at < at - interval '24 hours' then 600 else 0 end)::integer

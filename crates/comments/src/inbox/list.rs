@@ -391,7 +391,7 @@ impl Select<'_> {
             conn,
             position,
             "c.published_at > $2 - interval '7 days' and c.priority_score is not null
-             and (c.rank, c.published_at, c.id) < ($24, coalesce($25::timestamptz, 'infinity'), $26)",
+             and ($25::timestamptz is null or (c.rank, c.published_at, c.id) < ($24, $25, $26))",
             "c.rank desc, c.published_at desc, c.id desc"
         )
     }
