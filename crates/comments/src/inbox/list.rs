@@ -139,6 +139,9 @@ pub struct Position {
     id: CommentId,
 }
 
+/// In microseconds since 1970; what a page has given lies before it, and nothing that is reckoned from it overflows.
+const YEAR_3000: i64 = 32_503_680_000_000_000;
+
 /// A text that no page has given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("use the next of the page before, as it was given")]
@@ -158,8 +161,8 @@ impl FromStr for Position {
         let mut parts = text.split('.');
         let mut next = || parts.next().ok_or(UnreadablePosition);
         let instant = |text: &str| {
-            let micros = text.parse().map_err(|_| UnreadablePosition)?;
-            DateTime::from_timestamp_micros(micros).ok_or(UnreadablePosition)
+            let micros = text.parse().ok().filter(|micros| (0..YEAR_3000).contains(micros));
+            micros.and_then(DateTime::from_timestamp_micros).ok_or(UnreadablePosition)
         };
         let (at, rank, published_at) = (instant(next()?)?, next()?.parse(), instant(next()?)?);
         let id = next()?.parse().map(CommentId).map_err(|_| UnreadablePosition)?;

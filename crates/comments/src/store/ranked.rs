@@ -134,7 +134,8 @@ pub(crate) async fn ask_again(
 ) -> Result<(u64, Option<(DateTime<Utc>, CommentId)>), sqlx::Error> {
     let page = sqlx::query!(
         r#"select id as "id!: CommentId", published_at as "published_at!",
-                  sentiment is not null and priority_breakdown is not null and enrich_provider <> 'person'
+                  sentiment is not null and priority_breakdown is not null
+                  and enrich_provider is distinct from 'person'
                   and (enrich_provider, enrich_version) is distinct from ($6, $7) as "asks!"
              from greenroom.comments
             where platform = $1 and connection_id = $2 and published_at >= coalesce($3::timestamptz, '-infinity')
@@ -164,7 +165,7 @@ pub(crate) async fn ask_again(
                     + $table
                     + "
                     set enrich_version = null, priority_breakdown = null, updated_at = greenroom.now()
-                  where id = any($1) and enrich_provider <> 'person'",
+                  where id = any($1) and enrich_provider is distinct from 'person'",
                 &ids,
             )
             .execute(conn)

@@ -123,6 +123,19 @@ async fn pages_of_every_order_hold_everything_once() {
     }
 }
 
+#[test]
+fn a_position_that_no_page_has_given_is_refused() {
+    for wrong in [
+        "",
+        "1.2.3",
+        "x.1.1.1",
+        "9223372036854775807.1.1.01a21bbee390741098421ca5dfc44b61",
+        "-1.1.1.01a21bbee390741098421ca5dfc44b61",
+    ] {
+        assert!(wrong.parse::<Position>().is_err(), "{wrong}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_new_and_what_waits_rises_and_what_is_held_down_does_not() {
     let inbox = Inbox::new().await;
