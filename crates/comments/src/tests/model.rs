@@ -231,7 +231,7 @@ async fn no_misbehaviour_loses_or_misplaces_a_comment() {
 }
 
 #[tokio::test]
-#[ignore = "half a minute: every case in both protocols; the test above has each in one of them"]
+#[ignore = "long, 30 seconds"]
 async fn long_no_misbehaviour_loses_or_misplaces_a_comment() {
     misbehaviours(|_| PROVIDERS.to_vec()).await;
 }
@@ -280,7 +280,7 @@ async fn a_model_that_is_away_is_waited_for_and_then_done_without() {
 }
 
 #[tokio::test]
-#[ignore = "half a minute: every case in both protocols; the test above has each in one of them"]
+#[ignore = "long, 30 seconds"]
 async fn long_a_model_that_is_away_is_waited_for_and_then_done_without() {
     failures(|_| PROVIDERS.to_vec()).await;
 }
@@ -427,7 +427,7 @@ async fn killed_readers_charge_what_was_used() {
 }
 
 #[tokio::test]
-#[ignore = "a minute or two: ten thousand comments; the test above is its short form"]
+#[ignore = "long, 1 minute"]
 async fn long_killed_readers_charge_what_was_used() {
     killed_again_and_again(10_000).await;
 }
