@@ -35,6 +35,8 @@ pub(super) struct Inbox {
 /// A comment on one line.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Line {
+    /// With its age, as the API lists it.
+    pub(super) priority: Option<f64>,
     pub(super) priority_score: i32,
     pub(super) sentiment: String,
     pub(super) categories: Vec<String>,
@@ -73,7 +75,7 @@ pub(super) async fn read(pool: &PgPool, api_url: &str, token: &Secret) -> Result
     let first: Page = answer.json().await.map_err(unreachable)?;
     let last = sqlx::query_as!(
         Line,
-        r#"select priority_score as "priority_score!", sentiment as "sentiment!", categories as "categories!",
+        r#"select null::double precision as priority, priority_score as "priority_score!", sentiment as "sentiment!", categories as "categories!",
                   language as "language!", text as "text!"
              from greenroom.comments where not by_owner order by priority_score, published_at, id limit $1"#,
         SHOWN
@@ -144,6 +146,7 @@ impl Inbox {
 impl Line {
     fn short(&self) -> String {
         let text: String = self.text.chars().take(70).collect();
-        format!("{:>3}  {}", self.priority_score, text.replace(char::is_control, " "))
+        let priority = self.priority.unwrap_or_else(|| self.priority_score.into());
+        format!("{priority:>3.0}  {}", text.replace(char::is_control, " "))
     }
 }
