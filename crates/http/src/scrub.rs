@@ -7,7 +7,8 @@
 const REDACTED: &str = "[redacted]";
 
 /// How secret values begin, whatever stands before them.
-const BEGINNINGS: [&str; 8] = ["ya29.", "1//", "1%2F%2F", "GOCSPX-", "IGQ", "EAA", "gAAAAA", "gr_"];
+const BEGINNINGS: [&str; 10] =
+    ["ya29.", "1//", "1%2F%2F", "GOCSPX-", "IGQ", "EAA", "gAAAAA", "gr_", "sk-ant-", "sk-proj-"];
 
 /// What stands before a secret value, after which everything up to a separator is taken.
 const NAMES: [&str; 5] = ["access_token", "refresh_token", "client_secret", "id_token", "code"];
@@ -83,6 +84,8 @@ mod tests {
             ("at 1%2F%2F0gAbC&x=1", "at [redacted]&x=1"),
             ("the secret GOCSPX-a_b is wrong", "the secret [redacted] is wrong"),
             ("IGQVJabc, EAAGdef", "[redacted], [redacted]"),
+            ("Incorrect API key provided: sk-proj-aB_c-1.", "Incorrect API key provided: [redacted]"),
+            ("sk-ant-api03-x is risk-free", "[redacted] is risk-free"),
             ("gAAAAABk_-x==", "[redacted]"),
             ("gr_0123456789ab_secret", "[redacted]"),
             ("Authorization: Bearer abc.def-1", "Authorization: Bearer [redacted]"),

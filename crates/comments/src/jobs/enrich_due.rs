@@ -73,6 +73,7 @@ async fn enqueue_behind(
         after = Some(last.connection);
         let jobs = behind
             .iter()
+            .filter(|one| !one.ended)
             .map(|one| {
                 let job = Enrich { platform, connection_id: one.connection, user_id: one.user };
                 Ok(NewJob::of(&job)?.for_user(one.user))
@@ -81,7 +82,7 @@ async fn enqueue_behind(
         let answers = enqueue(&mut tx, &jobs).await.map_err(CommentsError::from)?;
         tx.commit().await?;
         ctx.queue().wake(&answers);
-        report.due += behind.len() as u64;
+        report.due += jobs.len() as u64;
         report.enqueued += answers.iter().filter(|answer| answer.created()).count() as u64;
     }
 }

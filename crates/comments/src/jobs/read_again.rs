@@ -63,10 +63,12 @@ impl Job for ReadAgain {
     async fn run(self, enrichment: &Enrichment, ctx: &Context) -> Result<Done<ReadingsAsked>, Stop> {
         let mut position = ctx.checkpoint::<Position>()?.unwrap_or_default();
         let by = enrichment.by()?;
-        let mut conn = enrichment.pool.acquire().await?;
-        while let Some((platform, connection)) =
-            unranked::connection_at(&mut conn, self.connection_id, position.connection).await?
-        {
+        loop {
+            // Given back before the next one is asked for: who holds one and waits for another may wait for ever.
+            let mut conn = enrichment.pool.acquire().await?;
+            let next = unranked::connection_at(&mut conn, self.connection_id, position.connection).await?;
+            drop(conn);
+            let Some((platform, connection)) = next else { break };
             self.one(enrichment, ctx, &by, platform, connection, &mut position).await?;
         }
         Ok(position.report.into())

@@ -122,6 +122,8 @@ fn stored(
 pub(crate) struct Behind {
     pub(crate) connection: ConnectionId,
     pub(crate) user: UserId,
+    /// Whether its owner has ended it; then nothing more is read, or paid for.
+    pub(crate) ended: bool,
 }
 
 /// Returns connections with something to read or rank, in the order of their ids, after one of them.
@@ -149,9 +151,11 @@ pub(crate) async fn behind(
                                 order by c.connection_id limit 1)
                          from walk where walk.id is not null
                    )
-                   select walk.id as "connection!: ConnectionId", o.user_id as "user!: UserId"
+                   select walk.id as "connection!: ConnectionId", o.user_id as "user!: UserId",
+                          o.connection_status = 'disconnected' as "ended!"
                      from (select id from walk where id is not null limit $2) walk
-                     join "# + $connections + r#" o on o.id = walk.id"#,
+                     join "# + $connections + r#" o on o.id = walk.id
+                    order by walk.id"#,
                 after,
                 limit,
             )

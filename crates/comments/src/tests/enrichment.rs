@@ -206,3 +206,40 @@ async fn a_run_whose_job_is_gone_is_closed() {
     let failed = "select count(*) from credit_usage_events where event_metadata ->> 'free' = 'failed'";
     assert_eq!(world.number(failed).await, 1);
 }
+
+#[tokio::test]
+async fn connections_are_found_page_by_page_and_ended_ones_are_left() {
+    for platform in BOTH {
+        let world = World::new(platform).await;
+        world.upsert(&[world.saying("a", QUESTION)]).await;
+        let mut ids = vec![world.connection];
+        for name in ["2", "3", "4"] {
+            let (connection, piece) = account(&world.db, platform, name).await;
+            let comment = IncomingComment { piece, ..world.saying(name, QUESTION) };
+            let mut conn = world.db.pool().acquire().await.unwrap();
+            upsert_many(&mut conn, platform, connection, &[comment]).await.unwrap();
+            ids.push(connection);
+        }
+        ids.sort_by_key(|id| id.0);
+        let mut conn = world.db.pool().acquire().await.unwrap();
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = crate::store::unranked::behind(&mut conn, platform, after, 3).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.connection);
+            found.extend(page.iter().map(|one| one.connection));
+        }
+        assert_eq!(found, ids);
+
+        let end = match platform {
+            Platform::Youtube => {
+                "update youtube_connections set connection_status = 'disconnected' where id = $1"
+            }
+            _ => "update instagram_connections set connection_status = 'disconnected' where id = $1",
+        };
+        sqlx::query(end).bind(world.connection.0).execute(&mut *conn).await.unwrap();
+        world.enrich().await;
+        assert_eq!(world.read("a").await.sentiment, None, "its owner has ended it");
+        assert_eq!(world.read("3").await.sentiment.as_deref(), Some("neutral"));
+    }
+}
