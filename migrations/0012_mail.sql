@@ -15,7 +15,10 @@ create table greenroom.email_outbox (
     reason text,
     not_before timestamptz not null default greenroom.now(),
     expires_at timestamptz,
-    job_id uuid references public.background_jobs on delete set null,
+    attempts smallint not null default 0,
+    unknowns smallint not null default 0,
+    has_slot boolean not null default false,
+    dated_at timestamptz,
     message_id text,
     provider_message_id text,
     smtp_code integer,
@@ -46,7 +49,47 @@ create index email_outbox_provider on greenroom.email_outbox (provider_message_i
     where provider_message_id is not null;
 create index email_outbox_user on greenroom.email_outbox (user_id, created_at desc);
 create index email_outbox_open on greenroom.email_outbox (not_before) where state in ('queued', 'sending', 'unknown');
-create index email_outbox_job on greenroom.email_outbox (job_id) where job_id is not null;
+-- For what a step has done lately, and for the frequency cap.
+create index email_outbox_sent on greenroom.email_outbox (campaign, step, sent_at) where sent_at is not null;
+create index email_outbox_failed on greenroom.email_outbox (campaign, step, updated_at) where state = 'failed';
+
+comment on column greenroom.email_outbox.attempts is 'Tries in which a server was reached.';
+comment on column greenroom.email_outbox.dated_at is 'Its Date, which stays the same over all tries.';
+comment on column greenroom.email_outbox.unknowns is
+    'Tries after which nobody can know whether the message was taken.';
+comment on column greenroom.email_outbox.has_slot is
+    'Whether not_before is a place in the line of a rate, which is then not asked again.';
+
+-- What is known of a step beyond its messages: a row is there only where somebody or something has paused it.
+create table greenroom.mail_steps (
+    campaign text not null,
+    step text not null,
+    paused_at timestamptz not null default greenroom.now(),
+    reason text not null,
+    primary key (campaign, step)
+);
+comment on table greenroom.mail_steps is
+    'owner: mail. Steps that are paused, by an operator or because too much of it came back.';
+
+-- A rate that all workers share. Tokens may be owed: who takes one that is not there yet has a place in the line.
+create table greenroom.mail_rates (
+    key text primary key,
+    tokens double precision not null,
+    counted_at timestamptz not null default greenroom.now(),
+    factor double precision not null default 1,
+    slowed_at timestamptz,
+    constraint factor_in_range check (factor > 0 and factor <= 1)
+);
+create function greenroom.mail_rate(
+    rate double precision, factor double precision, slowed_at timestamptz) returns double precision
+    language sql stable parallel safe as $$
+    select rate * least(1, factor * power(1.5,
+        floor(coalesce(extract(epoch from greenroom.now() - slowed_at), 0) / 900)))
+$$;
+comment on function greenroom.mail_rate(double precision, double precision, timestamptz) is
+    'The rate in force: slowed by its factor, and half as much again for each quarter of an hour since.';
+comment on table greenroom.mail_rates is
+    'owner: mail. Token buckets of the transport and of groups of recipients'' domains.';
 
 create table greenroom.email_events (
     id uuid primary key default gen_random_uuid(),

@@ -163,6 +163,12 @@ impl TokenError {
     }
 }
 
+impl From<greenroom_mail::MailError> for TokenError {
+    fn from(error: greenroom_mail::MailError) -> Self {
+        Self::Database(error.to_string())
+    }
+}
+
 impl From<sqlx::Error> for TokenError {
     /// Keeps the message only: PostgreSQL's details may quote the row.
     fn from(error: sqlx::Error) -> Self {

@@ -88,6 +88,9 @@ pub enum CreditsError {
     /// The log of the run could not be written.
     #[error(transparent)]
     Sync(#[from] greenroom_sync::SyncError),
+    /// Nobody could be told.
+    #[error(transparent)]
+    Mail(#[from] greenroom_mail::MailError),
     /// The database refused or was not there.
     #[error("the ledger could not be read or written: {0}")]
     Database(#[from] sqlx::Error),
@@ -105,7 +108,7 @@ impl CreditsError {
             Self::NoSuchEvent(_) => "event_not_found",
             Self::NothingToRefund(_) => "nothing_to_refund",
             Self::Amount => "amount",
-            Self::Database(_) | Self::Sync(_) => "database",
+            Self::Database(_) | Self::Sync(_) | Self::Mail(_) => "database",
         }
     }
 }

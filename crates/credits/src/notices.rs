@@ -9,7 +9,7 @@ use greenroom_model::UserId;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::InsufficientCredits;
+use crate::{CreditsError, InsufficientCredits};
 
 /// After which it is too late to tell.
 const LASTS: Duration = Duration::from_hours(7 * 24);
@@ -17,7 +17,7 @@ const LASTS: Duration = Duration::from_hours(7 * 24);
 /// Tells a person that the account has less left than its threshold, in the transaction of the charge.
 ///
 /// The flag keeps it from being told again until a reset or a grant lifts the account above that.
-pub(crate) async fn low(conn: &mut PgConnection, user: UserId) -> sqlx::Result<()> {
+pub(crate) async fn low(conn: &mut PgConnection, user: UserId) -> Result<(), CreditsError> {
     let low = sqlx::query!(
         r#"update user_credit_balances set low_balance_notified = true
             where user_id = $1 and not low_balance_notified
@@ -31,7 +31,7 @@ pub(crate) async fn low(conn: &mut PgConnection, user: UserId) -> sqlx::Result<(
         user,
         step: "credits_low",
         occurrence: &format!("{}:{}", low.next_reset_at.to_rfc3339(), low.version),
-        params: json!({"available": low.available, "next_reset_at": low.next_reset_at}),
+        params: json!({"available": low.available, "next_reset_on": day(low.next_reset_at)}),
         lasts: LASTS,
     };
     notify(conn, &notice).await?;
@@ -43,14 +43,14 @@ pub(crate) async fn exhausted(
     conn: &mut PgConnection,
     user: UserId,
     short: &InsufficientCredits,
-) -> sqlx::Result<()> {
+) -> Result<(), CreditsError> {
     let notice = Notice {
         user,
         step: "credits_exhausted",
         occurrence: &short.next_reset_at.to_rfc3339(),
         params: json!({
             "needed": short.needed.to_string(), "available": short.available.to_string(),
-            "next_reset_at": short.next_reset_at,
+            "next_reset_on": day(short.next_reset_at),
         }),
         lasts: LASTS,
     };
@@ -64,7 +64,7 @@ pub(crate) async fn discrepancies(
     now: DateTime<Utc>,
     accounts: u64,
     discrepancies: u64,
-) -> sqlx::Result<()> {
+) -> Result<(), CreditsError> {
     let admins =
         sqlx::query_scalar!(r#"select id as "user: UserId" from users where is_admin and is_active"#);
     for user in admins.fetch_all(&mut *conn).await? {
@@ -78,4 +78,9 @@ pub(crate) async fn discrepancies(
         notify(conn, &notice).await?;
     }
     Ok(())
+}
+
+/// Writes a day as people read it.
+fn day(instant: DateTime<Utc>) -> String {
+    instant.format("%A, %-d %B %Y").to_string()
 }

@@ -277,7 +277,7 @@ impl Inner {
             user,
             step: "connection_error",
             occurrence: &format!("{}:{version}", which.id),
-            params: json!({"platform": connection.platform, "name": connection.name}),
+            params: json!({"platform": connection.platform, "name_of_account": connection.name}),
             lasts: NOTICE_LASTS,
         };
         notify(conn, &notice).await?;

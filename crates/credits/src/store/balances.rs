@@ -126,7 +126,7 @@ pub(crate) async fn spend(
     conn: &mut PgConnection,
     user: UserId,
     credits: MicroCredits,
-) -> Result<Option<Spent>, sqlx::Error> {
+) -> Result<Option<Spent>, CreditsError> {
     let spent = sqlx::query!(
         r#"update user_credit_balances
             set current_balance = current_balance - case when is_unlimited then 0 else c end,
@@ -175,7 +175,7 @@ pub(crate) async fn free(
     conn: &mut PgConnection,
     user: UserId,
     credits: MicroCredits,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), CreditsError> {
     settle(conn, user, credits, MicroCredits::ZERO).await
 }
 
@@ -185,7 +185,7 @@ pub(crate) async fn settle(
     user: UserId,
     freed: MicroCredits,
     charged: MicroCredits,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), CreditsError> {
     let runs_low = sqlx::query_scalar!(
         r#"update user_credit_balances
             set reserved_balance = reserved_balance - f,

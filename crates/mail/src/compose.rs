@@ -1,0 +1,153 @@
+//! A message as it goes over the wire: text first, then a page; the same bytes at every try.
+
+use chrono::{DateTime, Utc};
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart, MultiPartKind, SinglePart};
+use lettre::{Address, Message as Mime};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::template::Templates;
+use crate::{MailError, Settings};
+
+/// How somebody leaves a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsubscribe {
+    /// A page that asks, and takes the click of a mail program.
+    pub url: String,
+    /// An address that takes a mail instead.
+    pub mailto: Option<String>,
+}
+
+/// A message that can be sent.
+#[derive(Clone, Debug)]
+pub struct Composed {
+    /// Its id in the outbox, which is the key under which a provider knows it again.
+    pub id: Uuid,
+    /// From whom, for the envelope.
+    pub from: Address,
+    /// To whom, for the envelope.
+    pub to: Address,
+    /// The subject, for lists of messages.
+    pub subject: String,
+    /// The text.
+    pub txt: String,
+    /// The page, for who looks at it.
+    pub html: String,
+    /// The whole message.
+    pub bytes: Vec<u8>,
+}
+
+/// What is put together.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft<'a> {
+    pub id: Uuid,
+    pub template: &'a str,
+    pub params: &'a Value,
+    pub to: &'a str,
+    pub full_name: Option<&'a str>,
+    /// When its first try began: its Date, whichever try this is.
+    pub date: DateTime<Utc>,
+    pub unsubscribe: Option<Unsubscribe>,
+    pub is_test: bool,
+}
+
+/// Returns the name of a message for all servers and all tries. Nothing of a person is in it.
+pub(crate) fn message_id(id: Uuid, domain: &str) -> String {
+    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let hash = Sha256::digest(id.as_bytes());
+    // Each letter is the next five bits.
+    let letter = |place: usize| {
+        let bits = (0..5).map(|bit| place * 5 + bit);
+        bits.fold(0, |letter, bit| letter << 1 | usize::from(hash[bit / 8] >> (7 - bit % 8) & 1))
+    };
+    let text: String = (0..26).map(|place| char::from(LETTERS[letter(place)])).collect();
+    format!("<{text}@{domain}>")
+}
+
+/// Puts a message together.
+pub(crate) fn compose(
+    draft: &Draft<'_>,
+    templates: &Templates,
+    settings: &Settings,
+) -> Result<Composed, MailError> {
+    let mut values: Map<String, Value> = draft.params.as_object().cloned().unwrap_or_default();
+    let name = draft.full_name.and_then(|name| name.split_whitespace().next()).unwrap_or("there");
+    values.insert("name".to_owned(), name.into());
+    values.insert("postal_address".to_owned(), settings.postal_address.clone().into());
+    let url = draft.unsubscribe.as_ref().map(|unsubscribe| unsubscribe.url.clone());
+    values.insert("unsubscribe_url".to_owned(), url.into());
+    let wrong = |error: &dyn std::fmt::Display| MailError::Compose(error.to_string());
+    let from: Mailbox = settings.from.parse().map_err(|error| wrong(&error))?;
+    values.insert("sender".to_owned(), from.name.clone().unwrap_or_else(|| from.email.to_string()).into());
+    values.insert("app_url".to_owned(), settings.app_url.trim_end_matches('/').into());
+    let rendered = templates.render(draft.template, &values)?;
+
+    let for_whom: Address = draft.to.parse().map_err(|error| wrong(&error))?;
+    let redirected = !settings.redirect_to.is_empty();
+    let to: Address =
+        if redirected { settings.redirect_to.parse().map_err(|error| wrong(&error))? } else { for_whom };
+    let subject = if draft.is_test { format!("[TEST] {}", rendered.subject) } else { rendered.subject };
+    let mut message = Mime::builder()
+        .from(from.clone())
+        .to(Mailbox::new(draft.full_name.map(one_line), to.clone()))
+        .subject(subject.clone())
+        .date(draft.date.into())
+        .message_id(Some(message_id(draft.id, &settings.domain())));
+    if !settings.reply_to.is_empty() {
+        message = message.reply_to(settings.reply_to.parse().map_err(|error| wrong(&error))?);
+    }
+    if redirected {
+        message = message.raw_header(header("X-Original-To", draft.to.to_owned()));
+    }
+    if let Some(Unsubscribe { url, mailto }) = &draft.unsubscribe {
+        let mailto = mailto.as_ref().map_or_else(String::new, |address| format!(", <mailto:{address}>"));
+        message = message
+            .raw_header(header("List-Unsubscribe", format!("<{url}>{mailto}")))
+            .raw_header(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
+    }
+    message = message.raw_header(header("Auto-Submitted", "auto-generated".to_owned()));
+    let parts = MultiPart::builder()
+        .kind(MultiPartKind::Alternative)
+        // Drawn from the id, so that a message has the same bytes at every try.
+        .boundary(format!("part-{}", draft.id.simple()))
+        .singlepart(SinglePart::plain(rendered.txt.clone()))
+        .singlepart(SinglePart::html(rendered.html.clone()));
+    let mime = message.multipart(parts).map_err(|error| wrong(&error))?;
+    Ok(Composed {
+        id: draft.id,
+        from: from.email,
+        to,
+        subject,
+        txt: rendered.txt,
+        html: rendered.html,
+        bytes: mime.formatted(),
+    })
+}
+
+fn header(name: &'static str, value: String) -> HeaderValue {
+    HeaderValue::new(HeaderName::new_from_ascii_str(name), value)
+}
+
+/// A header is one line, whatever a person calls himself.
+fn one_line(name: &str) -> String {
+    name.split(|c: char| c.is_control()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_named_by_the_first_letters_of_the_hash_of_its_id() {
+        let id = "018f3c1e-7b1a-7c3d-9e2f-1a2b3c4d5e6f".parse().unwrap();
+        // python3: base64.b32encode(hashlib.sha256(uuid.UUID(id).bytes).digest()).lower()[:26]
+        assert_eq!(message_id(id, "example.com"), "<g6brbhuttxsqiqzdtizn2ikf74@example.com>");
+    }
+
+    #[test]
+    fn a_name_is_one_line() {
+        assert_eq!(one_line("Ada\r\nBcc: a@b.c"), "Ada  Bcc: a@b.c");
+    }
+}

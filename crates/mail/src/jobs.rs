@@ -1,0 +1,97 @@
+//! The jobs of mail, one a file.
+
+pub(crate) mod send;
+pub(crate) mod sweep;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use greenroom_model::UserId;
+use greenroom_queue::{Jobs, Pool};
+use secrecy::SecretString;
+use serde_json::Value;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::compose::{Composed, Draft, compose};
+use crate::{Class, MailError, Rules, Settings, Source, Templates, Transport};
+
+/// What all messages draw on, so that one that cannot be reached rests for all.
+pub(crate) const TRANSPORT: Pool = Pool::named("mail.transport");
+
+/// What the jobs of mail work with.
+#[derive(Clone, Debug)]
+pub struct Mail {
+    /// Where the outbox is.
+    pub pool: PgPool,
+    /// How.
+    pub settings: Settings,
+    /// The words.
+    pub templates: Templates,
+    /// What takes messages.
+    pub transport: Transport,
+    /// What is known of people beyond their address.
+    pub rules: Arc<dyn Rules>,
+}
+
+impl Mail {
+    /// Puts mail together; settings or templates that cannot stand are an error.
+    pub fn new(
+        pool: PgPool,
+        settings: Settings,
+        sources: &[Source],
+        password: Option<SecretString>,
+        rules: Arc<dyn Rules>,
+    ) -> Result<Self, MailError> {
+        let templates = Templates::load(sources, &settings.templates_dir)?;
+        let transport = Transport::new(&settings, password)?;
+        Ok(Self { pool, settings, templates, transport, rules })
+    }
+
+    /// Puts a message together that is not in the outbox: to look at, or to try.
+    pub fn preview(&self, what: &Preview<'_>) -> Result<Composed, MailError> {
+        let unsubscribe = match what.class {
+            Class::Marketing => self.rules.unsubscribe(what.user),
+            Class::Service => None,
+        };
+        let draft = Draft {
+            id: Uuid::now_v7(),
+            template: &format!("{}/{}", what.campaign, what.step),
+            params: &what.params,
+            to: what.to,
+            full_name: what.full_name,
+            date: what.now,
+            unsubscribe,
+            is_test: what.is_test,
+        };
+        compose(&draft, &self.templates, &self.settings)
+    }
+}
+
+/// A message that is not in the outbox.
+#[derive(Clone, Debug)]
+pub struct Preview<'a> {
+    /// Its campaign.
+    pub campaign: &'a str,
+    /// The step of the campaign.
+    pub step: &'a str,
+    /// Whether it needs consent.
+    pub class: Class,
+    /// For whom it is written.
+    pub user: UserId,
+    /// Where it goes.
+    pub to: &'a str,
+    /// How that person is called.
+    pub full_name: Option<&'a str>,
+    /// What its template says.
+    pub params: Value,
+    /// Its Date.
+    pub now: DateTime<Utc>,
+    /// Whether its subject says that it is a test.
+    pub is_test: bool,
+}
+
+/// Lists the jobs of mail; without a state they are only declared.
+pub fn jobs(mail: Option<&Arc<Mail>>) -> Jobs {
+    Jobs::new().with::<send::Send>(mail).with::<sweep::Sweep>(mail).pool(TRANSPORT)
+}

@@ -1,0 +1,84 @@
+//! What mail has to ask of whoever knows the person.
+
+use std::fmt::Debug;
+
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+use greenroom_model::{JobId, UserId};
+use sqlx::PgConnection;
+
+use crate::{Message, Unsubscribe, Verdict};
+
+/// Whether a message is still right, at the moment before it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// It is.
+    Send,
+    /// It is not any more, and why.
+    Cancel(&'static str),
+    /// It is too early.
+    Wait(DateTime<Utc>),
+}
+
+/// What came of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// A server took it.
+    Sent,
+    /// A server refused it for good.
+    Refused(Verdict),
+}
+
+/// What is known of people beyond their address. Every method works in the transaction that changes the message.
+pub trait Rules: Send + Sync + Debug {
+    /// Tells whether a message is still right.
+    fn check<'a>(
+        &'a self,
+        conn: &'a mut PgConnection,
+        message: &'a Message,
+        now: DateTime<Utc>,
+    ) -> BoxFuture<'a, sqlx::Result<Check>>;
+
+    /// Takes note of what came of a message; `job` is the run that sent it.
+    fn settled<'a>(
+        &'a self,
+        conn: &'a mut PgConnection,
+        message: &'a Message,
+        settled: Settled,
+        job: JobId,
+        at: DateTime<Utc>,
+    ) -> BoxFuture<'a, sqlx::Result<()>>;
+
+    /// Returns how a person leaves a list; without it, marketing is not sent.
+    fn unsubscribe(&self, user: UserId) -> Option<Unsubscribe>;
+}
+
+/// Knows nothing: every message is right, and nobody is on a list.
+#[derive(Clone, Copy, Debug)]
+pub struct NoRules;
+
+impl Rules for NoRules {
+    fn check<'a>(
+        &'a self,
+        _: &'a mut PgConnection,
+        _: &'a Message,
+        _: DateTime<Utc>,
+    ) -> BoxFuture<'a, sqlx::Result<Check>> {
+        Box::pin(async { Ok(Check::Send) })
+    }
+
+    fn settled<'a>(
+        &'a self,
+        _: &'a mut PgConnection,
+        _: &'a Message,
+        _: Settled,
+        _: JobId,
+        _: DateTime<Utc>,
+    ) -> BoxFuture<'a, sqlx::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn unsubscribe(&self, _: UserId) -> Option<Unsubscribe> {
+        None
+    }
+}

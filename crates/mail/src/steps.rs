@@ -1,0 +1,107 @@
+//! Steps of campaigns that are paused: their messages wait in the outbox without a job.
+
+use chrono::{DateTime, Utc};
+use greenroom_queue::Enqueued;
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use crate::{MailError, outbox};
+
+/// After at least so many messages of a step within a week, more hard bounces or complaints than these shares pause it.
+const LEAST: i64 = 100;
+const BOUNCES_PER_MILLE: i64 = 50;
+const COMPLAINTS_PER_MILLE: i64 = 1;
+
+/// A step as it stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepRow {
+    /// Its campaign.
+    pub campaign: String,
+    /// Its name there.
+    pub step: String,
+    /// Since when it is paused.
+    pub paused_at: Option<DateTime<Utc>>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Messages by state.
+    pub states: serde_json::Value,
+    /// When the oldest one that should be gone by now was due.
+    pub oldest_due: Option<DateTime<Utc>>,
+}
+
+/// Pauses a step; its messages wait, those on their way arrive. Returns whether it was not paused already.
+pub async fn pause(conn: &mut PgConnection, campaign: &str, step: &str, reason: &str) -> sqlx::Result<bool> {
+    let paused = sqlx::query!(
+        "insert into greenroom.mail_steps (campaign, step, reason) values ($1, $2, $3) on conflict do nothing",
+        campaign,
+        step,
+        reason,
+    );
+    Ok(paused.execute(conn).await?.rows_affected() == 1)
+}
+
+/// Lets a step go on: its messages get their jobs back, in the caller's transaction.
+pub async fn resume(conn: &mut PgConnection, campaign: &str, step: &str) -> Result<Vec<Enqueued>, MailError> {
+    let resumed =
+        sqlx::query!("delete from greenroom.mail_steps where campaign = $1 and step = $2", campaign, step);
+    resumed.execute(&mut *conn).await?;
+    outbox::enqueue_waiting(conn, Some((campaign, step)), i64::MAX).await
+}
+
+/// Lists the steps of which there are messages or pauses.
+pub async fn steps(conn: &mut PgConnection) -> sqlx::Result<Vec<StepRow>> {
+    sqlx::query_as!(
+        StepRow,
+        r#"
+        select coalesce(o.campaign, s.campaign) as "campaign!", coalesce(o.step, s.step) as "step!",
+               s.paused_at as "paused_at?", s.reason as "reason?",
+               coalesce(o.states, '{}') as "states!", o.oldest_due as "oldest_due?"
+          from (select campaign, step, jsonb_object_agg(state, n) as states, min(oldest_due) as oldest_due
+                  from (select campaign, step, state, count(*) as n,
+                               min(not_before) filter (where state = 'queued' and not_before < greenroom.now()) as oldest_due
+                          from greenroom.email_outbox group by 1, 2, 3) by_state
+                 group by 1, 2) o
+          full join greenroom.mail_steps s on s.campaign = o.campaign and s.step = o.step
+         order by 1, 2
+        "#
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Pauses a step of which too much came back lately; returns the reason if it did.
+pub(crate) async fn judge(
+    conn: &mut PgConnection,
+    campaign: &str,
+    step: &str,
+) -> sqlx::Result<Option<String>> {
+    let lately = sqlx::query!(
+        r#"
+        select taken.n + refused.n as "tried!", taken.bounced + refused.hard as "bounced!",
+               taken.complained as "complained!"
+          from (select count(*) as n, count(*) filter (where state = 'bounced') as bounced,
+                       count(*) filter (where state = 'complained') as complained
+                  from greenroom.email_outbox
+                 where campaign = $1 and step = $2 and sent_at > greenroom.now() - interval '7 days') taken,
+               (select count(*) as n, count(*) filter (where reason = 'hard_bounce') as hard
+                  from greenroom.email_outbox
+                 where campaign = $1 and step = $2 and state = 'failed'
+                   and updated_at > greenroom.now() - interval '7 days') refused
+        "#,
+        campaign,
+        step,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    if lately.tried < LEAST {
+        return Ok(None);
+    }
+    let reason = if lately.bounced * 1_000 > lately.tried * BOUNCES_PER_MILLE {
+        format!("{} of {} addresses do not exist", lately.bounced, lately.tried)
+    } else if lately.complained * 1_000 > lately.tried * COMPLAINTS_PER_MILLE {
+        format!("{} of {} people complained", lately.complained, lately.tried)
+    } else {
+        return Ok(None);
+    };
+    Ok(pause(conn, campaign, step, &reason).await?.then_some(reason))
+}

@@ -1,0 +1,89 @@
+//! What takes messages, and what came of it: the one place that decides whether a message was taken.
+
+mod file;
+mod smtp;
+
+use std::fmt;
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use crate::settings::TransportKind;
+use crate::verdict::Enhanced;
+use crate::{Composed, MailError, Settings};
+
+/// What a server said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// Its basic code.
+    pub code: u16,
+    /// Its enhanced code.
+    pub enhanced: Option<Enhanced>,
+    /// Its words, at most 500 characters.
+    pub text: String,
+}
+
+/// What came of a try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was taken.
+    Accepted(Reply),
+    /// It was not, and never will be.
+    Refused(Reply),
+    /// Not now: the server said so, or was lost before the message was begun.
+    Deferred(Reply),
+    /// No server was there, or none that lets us in: says nothing about the message.
+    Unreached(String),
+    /// The message was begun, and what became of it cannot be known.
+    Unknown(String),
+}
+
+/// What takes messages; clones share connections.
+#[derive(Clone, Debug)]
+pub struct Transport(Arc<Kind>);
+
+enum Kind {
+    File(file::Folder),
+    Smtp(smtp::Smtp),
+    Null,
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File(_) => "File",
+            Self::Smtp(_) => "Smtp",
+            Self::Null => "Null",
+        })
+    }
+}
+
+impl Transport {
+    /// Makes the transport of the settings; nothing is connected yet.
+    pub fn new(settings: &Settings, password: Option<SecretString>) -> Result<Self, MailError> {
+        Ok(Self(Arc::new(match settings.transport {
+            TransportKind::File => Kind::File(file::Folder::new(&settings.folder)),
+            TransportKind::Smtp => Kind::Smtp(smtp::Smtp::new(settings, password)?),
+            TransportKind::Null => Kind::Null,
+        })))
+    }
+
+    /// Tells whether a message that is handed over twice arrives once.
+    pub fn is_idempotent(&self) -> bool {
+        !matches!(*self.0, Kind::Smtp(_))
+    }
+
+    /// Hands a message over. Ends by itself, whatever the other side does.
+    pub async fn send(&self, message: &Composed) -> Outcome {
+        match &*self.0 {
+            Kind::File(folder) => folder.send(message).await,
+            Kind::Smtp(smtp) => smtp.send(message).await,
+            Kind::Null => Outcome::Accepted(Reply::default()),
+        }
+    }
+}
+
+/// Keeps what a server said short and on one line.
+fn short(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(500).collect()
+}
