@@ -41,6 +41,9 @@ pub enum Endpoint {
     /// `POST /v1/messages`, as Anthropic's
     #[serde(rename = "messages")]
     Messages,
+    /// A message to the mail server, from its `MAIL FROM` on
+    #[serde(rename = "smtp")]
+    Smtp,
     /// `GET /youtube/v3/channels`
     #[serde(rename = "channels")]
     Channels,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{endpoint::Endpoint, world::Change};
+use crate::{endpoint::Endpoint, smtp::Mishap, world::Change};
 
 /// A fault and the calls that meet it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +94,8 @@ pub enum Fault {
     },
     /// The language model misbehaves.
     Model(Misbehaviour),
+    /// The mail server misbehaves.
+    Mail(Mishap),
     /// Something happens on the platform just before the answer, which is then in order.
     Change(Change),
 }

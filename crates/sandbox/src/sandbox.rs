@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
 
@@ -19,6 +20,7 @@ use crate::{
     http,
     instagram::oauth::{self as instagram, Instagram},
     llm::Llm,
+    smtp::{self, Received},
     stats::{Counter, Stats},
     twitter::oauth::{self as twitter, Twitter},
     world::{Change, Changed, Changes, Totals, UnknownId, VideoKey, View, World},
@@ -42,6 +44,7 @@ pub(crate) struct Inner {
     faults: Mutex<Faults>,
     counter: Mutex<Counter>,
     transcript: Mutex<Vec<(String, String)>>,
+    mails: Mutex<Vec<Received>>,
 }
 
 /// What a program needs to know to use a sandbox: printed as one line when it is ready.
@@ -57,6 +60,8 @@ pub struct Ready {
     pub twitter: Twitter,
     /// The language model's.
     pub llm: Llm,
+    /// The mail server's address, as host:port.
+    pub smtp: String,
 }
 
 /// A sandbox that listens; it stops when this is dropped.
@@ -64,8 +69,9 @@ pub struct Ready {
 pub struct Running {
     /// What replaces the scheme and host of every vendor's address.
     pub base_url: String,
+    smtp: SocketAddr,
     sandbox: Sandbox,
-    server: JoinHandle<()>,
+    servers: [JoinHandle<()>; 2],
 }
 
 impl Sandbox {
@@ -81,6 +87,7 @@ impl Sandbox {
             faults: Mutex::default(),
             counter: Mutex::default(),
             transcript: Mutex::default(),
+            mails: Mutex::default(),
             settings,
         };
         Self { inner: Arc::new(inner) }
@@ -103,7 +110,10 @@ impl Sandbox {
                 tracing::error!(%error, "The sandbox stopped serving");
             }
         });
-        Ok(Running { base_url, sandbox, server })
+        let mail = TcpListener::bind((sandbox.inner.settings.listen.ip(), 0)).await?;
+        let smtp = mail.local_addr()?;
+        let mail_server = tokio::spawn(smtp::serve(mail, sandbox.clone()));
+        Ok(Running { base_url, smtp, sandbox, servers: [server, mail_server] })
     }
 
     /// Returns the routes, for a program that listens by itself.
@@ -154,6 +164,15 @@ impl Sandbox {
 
     pub(crate) fn note(&self, path: String, request: String) {
         held(&self.inner.transcript).push((path, request));
+    }
+
+    /// Returns what the mail server has taken so far.
+    pub fn mails(&self) -> Vec<Received> {
+        held(&self.inner.mails).clone()
+    }
+
+    pub(crate) fn keep_mail(&self, mail: Received) {
+        held(&self.inner.mails).push(mail);
     }
 
     /// Lets an owner take back what he allowed on Instagram; the account is its place in the list.
@@ -228,6 +247,7 @@ impl Running {
             instagram: self.instagram_tokens().ready(),
             twitter: self.twitter_tokens().ready(),
             llm: Llm::new(&self.inner.settings),
+            smtp: self.smtp.to_string(),
         }
     }
 }
@@ -242,6 +262,6 @@ impl std::ops::Deref for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.server.abort();
+        self.servers.iter().for_each(JoinHandle::abort);
     }
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::{
     faults::Rule,
     sandbox::Sandbox,
+    smtp::Received,
     stats::Stats,
     world::{Change, Totals},
 };
@@ -46,6 +47,10 @@ pub(super) async fn change(State(sandbox): State<Sandbox>, Json(change): Json<Ch
 
 pub(super) async fn stats(State(sandbox): State<Sandbox>) -> Json<Stats> {
     Json(sandbox.stats())
+}
+
+pub(super) async fn mails(State(sandbox): State<Sandbox>) -> Json<Vec<Received>> {
+    Json(sandbox.mails())
 }
 
 pub(super) async fn totals(State(sandbox): State<Sandbox>) -> Json<Vec<Totals>> {

@@ -54,6 +54,7 @@ pub(crate) fn router(sandbox: &Sandbox) -> Router {
         .route("/_sandbox/changes", post(control::change))
         .route("/_sandbox/stats", get(control::stats))
         .route("/_sandbox/totals", get(control::totals))
+        .route("/_sandbox/mails", get(control::mails))
         .fallback(async || Refusal::new(404, "global", "notFound", "Not Found"))
         .with_state(sandbox.clone())
 }
