@@ -10,7 +10,7 @@ pub use crate::store::service_tokens::{NewToken, ServiceToken, create, list, rev
 use crate::token;
 
 /// What a service token may be allowed to do.
-pub const SCOPES: [&str; 12] = [
+pub const SCOPES: [&str; 14] = [
     "connection.connect",
     "connection.disconnect",
     "connection.read",
@@ -23,6 +23,8 @@ pub const SCOPES: [&str; 12] = [
     "job.cancel",
     "job.operate",
     "job.read",
+    "standing.read",
+    "standing.write",
 ];
 
 /// Longer bearers are refused unread.

@@ -19,6 +19,26 @@ pub enum Action {
     CreditsAdjusted,
     /// The audit found an account that does not add up, or mended it.
     CreditsAudited,
+    /// Somebody joined the waiting list.
+    WaitlistJoined,
+    /// Somebody was let in before the launch.
+    EarlyAccessGranted,
+    /// Somebody agreed to get news.
+    MarketingOptedIn,
+    /// Somebody wants no more news.
+    MarketingUnsubscribed,
+    /// A trial began.
+    TrialStarted,
+    /// The end of a trial was moved.
+    TrialExtended,
+    /// A trial was ended before its time.
+    TrialEnded,
+    /// A trial was over.
+    TrialExpired,
+    /// Somebody pays from now on.
+    SubscriptionActivated,
+    /// Somebody does not any more.
+    SubscriptionCancelled,
 }
 
 impl Action {
@@ -31,6 +51,16 @@ impl Action {
             Self::CreditsGranted => "credits.granted",
             Self::CreditsAdjusted => "credits.adjusted",
             Self::CreditsAudited => "credits.audited",
+            Self::WaitlistJoined => "waitlist.joined",
+            Self::EarlyAccessGranted => "early_access.granted",
+            Self::MarketingOptedIn => "marketing.opted_in",
+            Self::MarketingUnsubscribed => "marketing.unsubscribed",
+            Self::TrialStarted => "trial.started",
+            Self::TrialExtended => "trial.extended",
+            Self::TrialEnded => "trial.ended",
+            Self::TrialExpired => "trial.expired",
+            Self::SubscriptionActivated => "subscription.activated",
+            Self::SubscriptionCancelled => "subscription.cancelled",
         }
     }
 }

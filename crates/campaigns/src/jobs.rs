@@ -1,0 +1,121 @@
+//! The jobs of campaigns, and the same plan without writing anything.
+
+pub(crate) mod plan;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use greenroom_mail::{NewMessage, Settings as MailSettings, Then};
+use greenroom_model::UserId;
+use greenroom_queue::Jobs;
+use serde::Serialize;
+use sqlx::{PgConnection, PgPool};
+
+use crate::plan::{By, expired, trial, waitlist};
+use crate::{CampaignsError, Settings, store};
+
+/// People of one page.
+pub(crate) const PAGE: i64 = 2_000;
+
+/// What the jobs of campaigns work with.
+#[derive(Clone, Debug)]
+pub struct Campaigns {
+    /// Where people are.
+    pub pool: PgPool,
+    /// When they are written to.
+    pub settings: Settings,
+    /// Who may be mailed at all.
+    pub mail: MailSettings,
+}
+
+impl Campaigns {
+    /// Returns by which settings is planned.
+    pub fn by(&self) -> By<'_> {
+        By { campaigns: &self.settings, mail: &self.mail }
+    }
+}
+
+/// Lists the jobs of campaigns; without a state they are only declared.
+pub fn jobs(campaigns: Option<&Arc<Campaigns>>) -> Jobs {
+    Jobs::new().with::<plan::Plan>(campaigns)
+}
+
+/// What a plan would do, by step and what becomes of it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Counted {
+    /// At which instant.
+    pub at: Option<DateTime<Utc>>,
+    /// Trials that would end.
+    pub trials_ended: u64,
+    /// Messages by campaign and step, then by `send` or the reason for not sending.
+    pub steps: BTreeMap<String, BTreeMap<String, u64>>,
+    /// The first people of each step who would get it.
+    pub first: BTreeMap<String, Vec<UserId>>,
+}
+
+/// People whose ids are shown of a step.
+const SHOWN: usize = 20;
+
+impl Counted {
+    fn count(&mut self, messages: &[NewMessage]) {
+        for message in messages {
+            let step = format!("{}.{}", message.campaign, message.step);
+            let becomes = match message.then {
+                Then::Send { .. } => "send",
+                Then::Not(_, reason) => reason,
+            };
+            *self.steps.entry(step.clone()).or_default().entry(becomes.to_owned()).or_default() += 1;
+            if becomes == "send" {
+                let first = self.first.entry(step).or_default();
+                if first.len() < SHOWN {
+                    first.push(message.user);
+                }
+            }
+        }
+    }
+}
+
+/// Plans at an instant without writing anything.
+pub async fn preview(
+    conn: &mut PgConnection,
+    at: DateTime<Utc>,
+    by: By<'_>,
+    campaign: Option<&str>,
+) -> Result<Counted, CampaignsError> {
+    let mut counted = Counted { at: Some(at), ..Counted::default() };
+    let wanted = |name: &str| campaign.is_none_or(|campaign| campaign == name);
+    if wanted("trial") {
+        let mut after = None;
+        loop {
+            let people = store::trials_over(conn, at, after, PAGE).await?;
+            let Some(last) = people.last() else { break };
+            after = Some(last.user);
+            counted.trials_ended += people.len() as u64;
+            for person in &people {
+                counted.count(&expired(at, by, person).messages);
+            }
+        }
+        let mut after = None;
+        loop {
+            let people = store::trials_due(conn, at, after, PAGE).await?;
+            let Some(last) = people.last() else { break };
+            after = Some(last.user);
+            for person in &people {
+                counted.count(&trial(at, by, person).messages);
+            }
+        }
+    }
+    if let Some(launch) = by.campaigns.waitlist.launch_at.filter(|_| wanted("waitlist")) {
+        let (steps, mut after) = (store::due_steps(at, launch), None);
+        while !steps.is_empty() {
+            let people = store::waiting_due(conn, launch, &steps, after, PAGE).await?;
+            let Some(last) = people.last() else { break };
+            after = Some(last.user);
+            for person in &people {
+                counted.count(&waitlist(at, launch, by, person).messages);
+            }
+        }
+    }
+    Ok(counted)
+}

@@ -1,0 +1,363 @@
+//! What the planner reads of people, and what it writes beside the outbox.
+
+use chrono::{DateTime, Utc};
+use greenroom_mail::Recipient;
+use greenroom_model::UserId;
+use sqlx::PgConnection;
+
+use crate::plan::{Person, occurrence};
+use crate::{Step, WAITLIST};
+
+/// Reads people as the planner sees them. Which steps of a campaign are planned is asked for the occurrence that the
+/// second literal names.
+macro_rules! people {
+    ($conn:expr, $campaign:literal, $occurrence:literal, $where:literal, $($args:expr),*) => {
+        sqlx::query!(
+            r#"
+            select p.id as "id!: UserId", p.email as "email!", p.is_active as "is_active!",
+                   p.marketing_opt_in as "opt_in!", p.marketing_unsubscribed_at, p.marketing_bounced_at,
+                   p.marketing_last_event, p.subscription_status, p.trial_start_date, p.trial_end_date,
+                   p.trial_notified_7d as "notified_7d!", p.trial_notified_3d as "notified_3d!",
+                   p.trial_notified_1d as "notified_1d!", p.joined_waiting_list_at, p.early_access_granted_at,
+                   p.countdown_t14_sent_at, p.countdown_t7_sent_at, p.countdown_t1_sent_at, p.launch_sent_at,
+                   p.timezone, p.organization_is_active as "organization_is_active!",
+                   (select max(coalesce(o.sent_at, o.updated_at)) from greenroom.email_outbox o
+                     where o.user_id = p.id and o.class = 'marketing'
+                       and o.state in ('sending', 'sent', 'unknown', 'delivered', 'bounced', 'complained'))
+                       as last_marketing_at,
+                   array(select o.step from greenroom.email_outbox o
+                          where o.user_id = p.id and o.campaign = '"# + $campaign + r#"'
+                            and o.occurrence = "# + $occurrence + r#") as "planned!"
+              from greenroom.campaign_people p where "# + $where,
+            $($args),*
+        )
+        .fetch_all($conn)
+        .await
+        .map(|rows| {
+            rows.into_iter()
+                .map(|row| Person {
+                    user: row.id,
+                    recipient: Recipient {
+                        email: row.email,
+                        is_active: row.is_active,
+                        opt_in: row.opt_in,
+                        unsubscribed_at: row.marketing_unsubscribed_at,
+                        bounced_at: row.marketing_bounced_at,
+                        last_event: row.marketing_last_event,
+                    },
+                    subscription_status: row.subscription_status,
+                    organization_is_active: row.organization_is_active,
+                    trial_start: row.trial_start_date,
+                    trial_end: row.trial_end_date,
+                    notified: [row.notified_7d, row.notified_3d, row.notified_1d],
+                    joined_at: row.joined_waiting_list_at,
+                    early_access_at: row.early_access_granted_at,
+                    countdown: [
+                        row.countdown_t14_sent_at,
+                        row.countdown_t7_sent_at,
+                        row.countdown_t1_sent_at,
+                        row.launch_sent_at,
+                    ],
+                    timezone: row.timezone,
+                    last_marketing_at: row.last_marketing_at,
+                    planned: row.planned,
+                })
+                .collect::<Vec<_>>()
+        })
+    };
+}
+
+/// Returns people on trial whose step that is due at `now` is neither had nor planned, by their ids after `after`.
+pub(crate) async fn trials_due(
+    conn: &mut PgConnection,
+    now: DateTime<Utc>,
+    after: Option<UserId>,
+    limit: i64,
+) -> sqlx::Result<Vec<Person>> {
+    people!(
+        conn,
+        "trial",
+        "greenroom.occurrence(p.trial_end_date)",
+        "p.id in (
+            select u.id from users u
+             where u.subscription_status = 'trial' and u.is_active
+               and u.trial_end_date > $1 and u.trial_end_date <= $1::timestamptz + interval '7 days'
+               and ($2::uuid is null or u.id > $2)
+               and not case when u.trial_end_date <= $1::timestamptz + interval '1 day' then u.trial_notified_1d
+                            when u.trial_end_date <= $1::timestamptz + interval '3 days' then u.trial_notified_3d
+                            else u.trial_notified_7d end
+               and not exists (
+                   select from greenroom.email_outbox o
+                    where o.user_id = u.id and o.campaign = 'trial'
+                      and o.occurrence = greenroom.occurrence(u.trial_end_date)
+                      and o.step = case when u.trial_end_date <= $1::timestamptz + interval '1 day' then '1d'
+                                        when u.trial_end_date <= $1::timestamptz + interval '3 days' then '3d'
+                                        else '7d' end)
+             order by u.id limit $3)
+         order by p.id",
+        now,
+        after.map(|user| user.0),
+        limit
+    )
+}
+
+/// Returns people on the waiting list who have no row of a step that is due, by their ids after `after`.
+pub(crate) async fn waiting_due(
+    conn: &mut PgConnection,
+    launch: DateTime<Utc>,
+    steps: &[String],
+    after: Option<UserId>,
+    limit: i64,
+) -> sqlx::Result<Vec<Person>> {
+    people!(
+        conn,
+        "waitlist",
+        "$1",
+        "p.id in (
+            select u.id from users u
+             where u.joined_waiting_list_at is not null and u.early_access_granted_at is null and u.is_active
+               and ($3::uuid is null or u.id > $3)
+               and (select count(*) from greenroom.email_outbox o
+                     where o.user_id = u.id and o.campaign = 'waitlist' and o.occurrence = $1
+                       and o.step = any($2)) < cardinality($2::text[])
+             order by u.id limit $4)
+         order by p.id",
+        occurrence(launch),
+        steps,
+        after.map(|user| user.0),
+        limit
+    )
+}
+
+/// Returns people whose trial would be over at `now`, by their ids after `after`.
+pub(crate) async fn trials_over(
+    conn: &mut PgConnection,
+    now: DateTime<Utc>,
+    after: Option<UserId>,
+    limit: i64,
+) -> sqlx::Result<Vec<Person>> {
+    people!(
+        conn,
+        "trial",
+        "greenroom.occurrence(p.trial_end_date)",
+        "p.subscription_status = 'trial' and p.trial_end_date <= $1 and ($2::uuid is null or p.id > $2)
+         order by p.id limit $3",
+        now,
+        after.map(|user| user.0),
+        limit
+    )
+}
+
+/// Returns one person, with what is planned of their trial.
+pub(crate) async fn person(conn: &mut PgConnection, user: UserId) -> sqlx::Result<Option<Person>> {
+    let found = people!(conn, "trial", "greenroom.occurrence(p.trial_end_date)", "p.id = $1", user.0)?;
+    Ok(found.into_iter().next())
+}
+
+/// Ends trials that are over, some at a time; returns whose they were.
+///
+/// Nobody else's status is touched, and no trial without an end ever ends. It does not matter whether mail works.
+pub(crate) async fn expire(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Person>> {
+    let ended = sqlx::query_scalar!(
+        r#"
+        update users set subscription_status = 'expired', updated_at = greenroom.now()
+         where id in (select id from users
+                       where subscription_status = 'trial' and trial_end_date <= greenroom.now()
+                       order by trial_end_date limit $1 for no key update skip locked)
+        returning id
+        "#,
+        limit
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    people!(conn, "trial", "greenroom.occurrence(p.trial_end_date)", "p.id = any($1) order by p.id", &ended)
+}
+
+/// Settles steps that a later one has passed over: their waiting messages, and the flags of a trial.
+pub(crate) async fn supersede(conn: &mut PgConnection, superseded: &[(UserId, Step)]) -> sqlx::Result<()> {
+    if superseded.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        r#"
+        update greenroom.email_outbox o
+           set state = 'skipped', reason = 'superseded', updated_at = greenroom.now()
+          from unnest($1::uuid[], $2::text[], $3::text[]) as s (user_id, campaign, step)
+         where o.user_id = s.user_id and o.campaign = s.campaign and o.step = s.step and o.state = 'queued'
+        "#,
+        &superseded.iter().map(|(user, _)| user.0).collect::<Vec<_>>(),
+        &superseded.iter().map(|(_, step)| step.campaign.to_owned()).collect::<Vec<_>>(),
+        &superseded.iter().map(|(_, step)| step.name.to_owned()).collect::<Vec<_>>(),
+    )
+    .execute(&mut *conn)
+    .await?;
+    let of = |name: &str| -> Vec<_> {
+        let those = superseded.iter().filter(|(_, step)| (step.campaign, step.name) == ("trial", name));
+        those.map(|(user, _)| user.0).collect()
+    };
+    sqlx::query!(
+        r#"
+        update users
+           set trial_notified_7d = trial_notified_7d or id = any($1),
+               trial_notified_3d = trial_notified_3d or id = any($2),
+               updated_at = greenroom.now()
+         where id = any($1) or id = any($2)
+        "#,
+        &of("7d"),
+        &of("3d"),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Withdraws what waits for a launch that is not the one that is set.
+pub(crate) async fn withdraw_other_launches(
+    conn: &mut PgConnection,
+    launch: Option<DateTime<Utc>>,
+) -> sqlx::Result<u64> {
+    let withdrawn = sqlx::query!(
+        r#"
+        update greenroom.email_outbox
+           set state = 'cancelled', reason = 'launch_moved', updated_at = greenroom.now()
+         where campaign = 'waitlist' and state = 'queued' and occurrence is distinct from $1
+        "#,
+        launch.map(occurrence),
+    );
+    Ok(withdrawn.execute(conn).await?.rows_affected())
+}
+
+/// Counts people who have had a step before the launch was moved to where it is.
+pub(crate) async fn had_before(conn: &mut PgConnection, launch: DateTime<Utc>) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"select count(distinct user_id) as "n!" from greenroom.email_outbox
+            where campaign = 'waitlist' and sent_at is not null and occurrence <> $1"#,
+        occurrence(launch),
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Notes on the person that a message was accepted.
+pub(crate) async fn mark_sent(
+    conn: &mut PgConnection,
+    user: UserId,
+    campaign: &str,
+    step: &str,
+    at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        update users
+           set trial_notified_7d = trial_notified_7d or ($2 = 'trial' and $3 = '7d'),
+               trial_notified_3d = trial_notified_3d or ($2 = 'trial' and $3 = '3d'),
+               trial_notified_1d = trial_notified_1d or ($2 = 'trial' and $3 = '1d'),
+               countdown_t14_sent_at = case when $2 = 'waitlist' and $3 = 't14' then $4 else countdown_t14_sent_at end,
+               countdown_t7_sent_at = case when $2 = 'waitlist' and $3 = 't7' then $4 else countdown_t7_sent_at end,
+               countdown_t1_sent_at = case when $2 = 'waitlist' and $3 = 't1' then $4 else countdown_t1_sent_at end,
+               launch_sent_at = case when $2 = 'waitlist' and $3 = 'launch' then $4 else launch_sent_at end,
+               marketing_last_event = case when marketing_last_event in ('complained', 'bounced')
+                                             or marketing_last_event_at > $4 then marketing_last_event else 'sent' end,
+               marketing_last_event_at = case when marketing_last_event in ('complained', 'bounced')
+                                                or marketing_last_event_at > $4 then marketing_last_event_at else $4 end
+         where id = $1
+        "#,
+        user.0,
+        campaign,
+        step,
+        at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes on the person that their address does not exist.
+pub(crate) async fn mark_bounced(
+    conn: &mut PgConnection,
+    user: UserId,
+    at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        update users
+           set marketing_bounced_at = coalesce(marketing_bounced_at, $2),
+               marketing_last_event = case when marketing_last_event = 'complained' then 'complained' else 'bounced' end,
+               marketing_last_event_at = greatest(marketing_last_event_at, $2)
+         where id = $1
+        "#,
+        user.0,
+        at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes a person off all lists, and withdraws what waits for them; returns whether they were on one.
+pub(crate) async fn mark_unsubscribed(conn: &mut PgConnection, user: UserId) -> sqlx::Result<bool> {
+    let left = sqlx::query!(
+        r#"
+        update users
+           set marketing_unsubscribed_at = coalesce(marketing_unsubscribed_at, greenroom.now()),
+               marketing_opt_in = false,
+               marketing_last_event = case when marketing_last_event = 'complained' then 'complained' else 'unsubscribed' end,
+               marketing_last_event_at = greenroom.now(), updated_at = greenroom.now()
+         where id = $1 and (marketing_unsubscribed_at is null or marketing_opt_in)
+        "#,
+        user.0,
+    );
+    Ok(left.execute(conn).await?.rows_affected() == 1)
+}
+
+/// Puts a person back on the lists; returns whether they were off.
+pub(crate) async fn mark_subscribed(conn: &mut PgConnection, user: UserId) -> sqlx::Result<bool> {
+    let back = sqlx::query!(
+        "update users set marketing_opt_in = true, updated_at = greenroom.now() where id = $1 and not marketing_opt_in",
+        user.0,
+    );
+    Ok(back.execute(conn).await?.rows_affected() == 1)
+}
+
+/// Counts people who have had a step of the waiting list, and forgets it if it is meant.
+pub(crate) async fn reset_step(conn: &mut PgConnection, step: &str, do_it: bool) -> sqlx::Result<i64> {
+    let had = sqlx::query_scalar!(
+        r#"
+        with had as (
+            select id from users
+             where joined_waiting_list_at is not null
+               and case $1 when 't14' then countdown_t14_sent_at when 't7' then countdown_t7_sent_at
+                           when 't1' then countdown_t1_sent_at else launch_sent_at end is not null),
+        reset as (
+            update users
+               set countdown_t14_sent_at = case when $1 = 't14' then null else countdown_t14_sent_at end,
+                   countdown_t7_sent_at = case when $1 = 't7' then null else countdown_t7_sent_at end,
+                   countdown_t1_sent_at = case when $1 = 't1' then null else countdown_t1_sent_at end,
+                   launch_sent_at = case when $1 = 'launch' then null else launch_sent_at end
+             where $2 and id in (select id from had)),
+        -- Passed over only because it had been sent: that is not so any more.
+        again as (
+            delete from greenroom.email_outbox
+             where $2 and campaign = 'waitlist' and step = $1 and state = 'skipped' and reason = 'already_sent')
+        select count(*) as "n!" from had
+        "#,
+        step,
+        do_it,
+    );
+    had.fetch_one(conn).await
+}
+
+/// Tells whether a person has an account of credits.
+pub(crate) async fn has_credits(conn: &mut PgConnection, user: UserId) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from user_credit_balances where user_id = $1) as "has!""#,
+        user.0,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Names the steps that are due, for the query of who waits for them.
+pub(crate) fn due_steps(now: DateTime<Utc>, launch: DateTime<Utc>) -> Vec<String> {
+    WAITLIST.iter().filter(|step| launch - step.before <= now).map(|step| step.name.to_owned()).collect()
+}
