@@ -21,11 +21,18 @@ use crate::process::{send, stop};
 use crate::world::{Creator, World};
 
 const HOUSE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-const BINARIES: [&str; 6] =
-    ["credit-worker", "enrichment-worker", "greenroom-api", "scheduler", "token-worker", "youtube-worker"];
+const BINARIES: [&str; 7] = [
+    "campaign-worker",
+    "credit-worker",
+    "enrichment-worker",
+    "greenroom-api",
+    "scheduler",
+    "token-worker",
+    "youtube-worker",
+];
 /// The processes' sessions, by the name that each gives its own.
 const SESSIONS: &str = "select distinct application_name from pg_stat_activity
-     where datname = current_database() and application_name in ('greenroom-api', 'scheduler', 'youtube-worker', 'token-worker', 'enrichment-worker', 'credit-worker')
+     where datname = current_database() and application_name in ('greenroom-api', 'scheduler', 'youtube-worker', 'token-worker', 'enrichment-worker', 'campaign-worker', 'credit-worker')
      order by 1";
 
 /// Returns the folder of the binaries, which are built unless they are there and as new as this test.

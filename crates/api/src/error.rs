@@ -25,6 +25,9 @@ pub enum StartError {
     /// The prices of models cannot stand.
     #[error(transparent)]
     Prices(#[from] greenroom_credits::PricesError),
+    /// `UNSUBSCRIBE_KEY` cannot be used.
+    #[error(transparent)]
+    Campaigns(#[from] greenroom_campaigns::CampaignsError),
     /// `PORT` is no port.
     #[error("PORT is {0:?}: use a number up to 65535")]
     Port(String),
@@ -45,7 +48,7 @@ impl StartError {
     /// Returns 2 for a wrong setting, 5 for a precondition, 130 for an interruption, 1 for the rest.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Port(_) | Self::Key(_) | Self::Prices(_) => 2,
+            Self::Port(_) | Self::Key(_) | Self::Prices(_) | Self::Campaigns(_) => 2,
             Self::Boot(_) | Self::Schema(_) | Self::Keys(_) => 5,
             Self::Listen { .. } | Self::Http(_) => 1,
             Self::Insisted => 130,

@@ -22,6 +22,11 @@
 //!   GET, POST /v1/interactions/views          interaction.read, .write    saved selections
 //!   PUT, DELETE /v1/interactions/views/{id}   interaction.write
 //!   GET, PUT, DELETE /v1/users/{id}/consents/training   consent.write    whether corrections are kept
+//!   GET  /v1/users/{id}/standing              standing.read     waiting list, trial, subscription, news
+//!   PUT  /v1/users/{id}/waitlist, /early-access, /marketing, /subscription    standing.write
+//!   DELETE /v1/users/{id}/marketing, /subscription                          standing.write
+//!   POST, PATCH, DELETE /v1/users/{id}/trial  standing.write    begins it ({days}), moves its end ({ends_at}), ends it
+//!   GET, POST /u/{token}, POST …/resubscribe  (a browser or a mail program; the token says who)
 //!   GET  /v1/jobs                             job.read          newest first, in pages
 //!   GET  /v1/jobs/{id}                        job.read
 //!   POST /v1/jobs/{id}/cancel                 job.cancel        200 when it is over, 202 when it was asked to end
@@ -48,6 +53,7 @@ mod watch;
 mod tests;
 
 use greenroom_boot::probes::Probes;
+use greenroom_campaigns::UnsubscribeKeys;
 use greenroom_connections::Consents;
 use greenroom_credits::ModelPrices;
 use greenroom_queue::Queue;
@@ -67,6 +73,8 @@ pub struct Api {
     pub consents: Consents,
     /// What models cost.
     pub model_prices: ModelPrices,
+    /// What signs the links by which people leave lists.
+    pub unsubscribe: Option<UnsubscribeKeys>,
     /// What it answers to those who watch it.
     pub probes: Probes,
     /// Its limits.

@@ -6,6 +6,7 @@ use std::error::Error;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use greenroom_campaigns::standing::StandingError;
 use greenroom_comments::CommentsError;
 use greenroom_comments::inbox::views::ViewError;
 use greenroom_connections::{ConnectError, ConsentError};
@@ -47,6 +48,7 @@ kinds! {
     CHANGED = PRECONDITION_FAILED "changed" "It has changed meanwhile";
     NAME_TAKEN = CONFLICT "name_taken" "The name is taken";
     WRONG_STATE = CONFLICT "wrong_state" "Not in the job's state";
+    WRONG_STANDING = CONFLICT "wrong_standing" "Not where this person stands";
     KEY_HELD = CONFLICT "key_held" "The same work is already open";
     TOO_LARGE = PAYLOAD_TOO_LARGE "body_too_large" "The body is too large";
     NOT_JSON = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body is not JSON";
@@ -207,6 +209,18 @@ impl From<CommentsError> for Problem {
     fn from(error: CommentsError) -> Self {
         match error {
             CommentsError::Database(error) => error.into(),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<StandingError> for Problem {
+    fn from(error: StandingError) -> Self {
+        let text = error.to_string();
+        match error {
+            StandingError::NoUser(_) => Self::new(NOT_FOUND, text),
+            StandingError::Conflict(_) => Self::new(WRONG_STANDING, text),
+            StandingError::Database(error) => error.into(),
             other => Self::internal(&other),
         }
     }

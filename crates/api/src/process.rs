@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use greenroom_boot::probes::Probes;
 use greenroom_boot::{Config, ExposeSecret as _, log, metrics, pool, secrets, signals};
+use greenroom_campaigns::UnsubscribeKeys;
 use greenroom_connections::{Consents, Providers, check_keys};
 use greenroom_credits::ModelPrices;
 use greenroom_http::Client;
@@ -42,7 +43,9 @@ pub async fn run() -> Result<(), StartError> {
     let consents = consents(&config, &pool).await?;
     let credits: greenroom_credits::Settings = config.section("credits")?;
     let model_prices = ModelPrices::load(&credits.prices_dir)?;
-    let api = Api { queue: Queue::new(pool), consents, model_prices, probes, settings };
+    let unsubscribe = secrets::optional("UNSUBSCRIBE_KEY")?;
+    let unsubscribe = unsubscribe.map(|keys| UnsubscribeKeys::parse(keys.expose_secret())).transpose()?;
+    let api = Api { queue: Queue::new(pool), consents, model_prices, unsubscribe, probes, settings };
     serve(listener, api, shutdown).await?;
     info!("Stopped");
     Ok(())

@@ -2,6 +2,7 @@
 
 mod access;
 mod bench;
+mod campaign;
 mod connections;
 mod credits;
 mod demo;
@@ -12,6 +13,7 @@ mod instant;
 mod jobs;
 mod keys;
 mod migrate;
+mod outbox;
 mod queues;
 mod sandbox;
 mod schedules;
@@ -57,6 +59,12 @@ pub(crate) enum Command {
     /// Shows accounts, grants, refunds, resets and audits credits, and sets prices.
     #[command(subcommand)]
     Credits(credits::Command),
+    /// Tells who gets which mail and why others do not; previews, pauses and resumes steps.
+    #[command(subcommand)]
+    Campaign(campaign::Command),
+    /// Looks at messages one by one, sends them again and cancels them.
+    #[command(subcommand)]
+    Outbox(outbox::Command),
     /// Encrypts, decrypts, rotates and classifies a token; counts the stored ones by key and seals them again.
     #[command(subcommand)]
     Tokens(tokens::Command),
@@ -94,6 +102,8 @@ impl Command {
             Self::Sync(command) => until_interrupted(sync::run(command, terminal)).await,
             Self::Connections(command) => until_interrupted(connections::run(command, terminal)).await,
             Self::Credits(command) => Box::pin(until_interrupted(credits::run(command, terminal))).await,
+            Self::Campaign(command) => Box::pin(until_interrupted(campaign::run(command, terminal))).await,
+            Self::Outbox(command) => until_interrupted(outbox::run(command, terminal)).await,
             Self::Access(command) => until_interrupted(access::run(command, terminal)).await,
             Self::Tokens(command) => until_interrupted(tokens::run(&command, terminal)).await,
             Self::Keys(command) => until_interrupted(keys::run(&command, terminal)).await,

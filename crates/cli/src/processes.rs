@@ -16,7 +16,7 @@ use crate::error::CliError;
 /// Jobs of one queue at once.
 const SLOTS: u32 = 4;
 /// The queues of every worker there is.
-const QUEUES: [&str; 5] = ["youtube", "tokens", "enrichment", "credits", "housekeeping"];
+const QUEUES: [&str; 7] = ["youtube", "tokens", "enrichment", "campaigns", "mail", "credits", "housekeeping"];
 
 /// A worker, a scheduler and an API that run until they are stopped.
 pub(crate) struct Processes {
@@ -59,6 +59,7 @@ impl Processes {
             queue: queue.clone(),
             consents: house.consents.clone(),
             model_prices: house.model_prices().clone(),
+            unsubscribe: house.unsubscribe_keys().cloned(),
             probes,
             settings: config.section("api")?,
         };

@@ -11,7 +11,7 @@ use greenroom_postgres::{Source, Use, find_or_start};
 use greenroom_queue::Queue;
 use greenroom_sandbox::Ready;
 use greenroom_vault::{Secret, Vault, generate_key};
-use greenroom_worker::House;
+use greenroom_worker::{House, Secrets};
 use sqlx::PgPool;
 
 use crate::error::CliError;
@@ -43,9 +43,7 @@ impl Stage {
         let url = server.url(database);
         let config = quiet(Config::load()?)?;
         log::init(&config.section("log")?)?;
-        let config = config
-            .with(outside_at(&outside.base_url))?
-            .with([("oauth.public_url", public_url.to_owned())])?;
+        let config = config.with(outside_at(outside))?.with([("oauth.public_url", public_url.to_owned())])?;
         let pool = pool::connect(&SecretString::from(url.clone()), &config.section("database")?, "greenroom")
             .await?;
         greenroom_postgres::migrate(&pool.connect_options()).await?;
@@ -76,7 +74,10 @@ impl Stage {
     }
 
     /// Changes settings, and puts the house together anew.
-    async fn configure<const N: usize>(&mut self, settings: [(&str, String); N]) -> Result<(), CliError> {
+    pub(crate) async fn configure<const N: usize>(
+        &mut self,
+        settings: [(&str, String); N],
+    ) -> Result<(), CliError> {
         self.config = self.config.clone().with(settings)?;
         let vault = self.house.vault.clone();
         self.house = assemble(&self.config, &self.pool, vault, &self.outside).await?;
@@ -148,14 +149,26 @@ pub(crate) async fn assemble(
     vault: Vault,
     outside: &Ready,
 ) -> Result<House, CliError> {
-    let (providers, llm_key) = (providers(config, outside)?, Secret::from(outside.llm.api_key.as_str()));
-    Ok(House::with_secrets(config, pool, &Clock::system(), vault, providers, Some(llm_key)).await?)
+    let secrets = Secrets {
+        vault,
+        providers: providers(config, outside)?,
+        llm_key: Some(Secret::from(outside.llm.api_key.as_str())),
+        smtp_password: None,
+        unsubscribe_keys: Some(SecretString::from("a key for the stage and for nothing else")),
+    };
+    Ok(House::with_secrets(config, pool, &Clock::system(), secrets).await?)
 }
 
 /// Returns the settings by which the sandbox is all of the outside world.
-pub(crate) fn outside_at(base_url: &str) -> Vec<(&'static str, String)> {
+pub(crate) fn outside_at(outside: &Ready) -> Vec<(&'static str, String)> {
+    let base_url = &outside.base_url;
     let mut settings = OauthSettings::at(base_url);
-    settings.push(("youtube.api_base_url", base_url.to_owned()));
+    let (smtp_host, smtp_port) = outside.smtp.rsplit_once(':').unwrap_or(("127.0.0.1", "25"));
+    settings.push(("mail.transport", "smtp".to_owned()));
+    settings.push(("mail.smtp_host", smtp_host.to_owned()));
+    settings.push(("mail.smtp_port", smtp_port.to_owned()));
+    settings.push(("mail.smtp_security", "none".to_owned()));
+    settings.push(("youtube.api_base_url", base_url.clone()));
     settings.push(("llm.base_url", format!("{base_url}/v1")));
     settings
 }

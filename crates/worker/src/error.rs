@@ -33,6 +33,12 @@ pub enum StartError {
     /// The prices of models cannot stand.
     #[error(transparent)]
     Prices(#[from] greenroom_credits::PricesError),
+    /// Mail cannot be sent as it is set.
+    #[error(transparent)]
+    Mail(#[from] greenroom_mail::MailError),
+    /// Campaigns cannot run as they are set.
+    #[error(transparent)]
+    Campaigns(#[from] greenroom_campaigns::CampaignsError),
     /// The worker ended.
     #[error(transparent)]
     Worker(#[from] greenroom_queue::WorkerError),
@@ -45,7 +51,13 @@ impl StartError {
     /// Returns 2 for wrong settings, 5 for a precondition such as the database, 1 for the rest.
     pub fn exit_code(&self) -> std::process::ExitCode {
         std::process::ExitCode::from(match self {
-            Self::Setting(_) | Self::Key(_) | Self::Prices(_) | Self::Llm(_) | Self::Comments(_) => 2,
+            Self::Setting(_)
+            | Self::Key(_)
+            | Self::Prices(_)
+            | Self::Llm(_)
+            | Self::Comments(_)
+            | Self::Mail(_)
+            | Self::Campaigns(_) => 2,
             Self::Boot(BootError::Listen { .. }) | Self::Http(_) | Self::Worker(_) | Self::Queue(_) => 1,
             Self::Boot(_) | Self::Schema(_) | Self::Keys(_) => 5,
         })

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use greenroom_boot::{Config, ExposeSecret as _, secrets};
+use greenroom_boot::{Config, Environment, ExposeSecret as _, SecretString, secrets};
+use greenroom_campaigns::{CampaignRules, Campaigns, UnsubscribeKeys};
 use greenroom_comments::Enrichment;
 use greenroom_connections::{Connections, Consents, Providers, Tokens, check_keys};
 use greenroom_credits::{Credits, ModelPrices};
 use greenroom_http::Client;
 use greenroom_llm::Model;
+use greenroom_mail::Mail;
 use greenroom_model::Clock;
 use greenroom_queue::Jobs;
 use greenroom_vault::{Secret, Vault};
@@ -27,6 +29,24 @@ pub struct House {
     youtube: Arc<Youtube>,
     credits: Arc<Credits>,
     enrichment: Arc<Enrichment>,
+    campaigns: Arc<Campaigns>,
+    mail: Arc<Mail>,
+    unsubscribe: Option<UnsubscribeKeys>,
+}
+
+/// What a house knows that stands in no file of settings.
+#[derive(Debug)]
+pub struct Secrets {
+    /// Seals and opens tokens.
+    pub vault: Vault,
+    /// Who we are to platforms.
+    pub providers: Providers,
+    /// The key of the language model's server.
+    pub llm_key: Option<Secret>,
+    /// The password of the mail server.
+    pub smtp_password: Option<SecretString>,
+    /// What signs the links by which people leave lists.
+    pub unsubscribe_keys: Option<SecretString>,
 }
 
 impl House {
@@ -37,7 +57,14 @@ impl House {
         let vault = Vault::from_keys(keys.expose_secret())?;
         let providers = Providers::from_environment(&config.section("oauth")?)?;
         let llm_key = secrets::optional("LLM_API_KEY")?.map(|key| Secret::from(key.expose_secret()));
-        Self::with_secrets(config, pool, clock, vault, providers, llm_key).await
+        let secrets = Secrets {
+            vault,
+            providers,
+            llm_key,
+            smtp_password: secrets::optional("SMTP_PASSWORD")?,
+            unsubscribe_keys: secrets::optional("UNSUBSCRIBE_KEY")?,
+        };
+        Self::with_secrets(config, pool, clock, secrets).await
     }
 
     /// Puts the slices together with secrets that a program made itself.
@@ -45,10 +72,9 @@ impl House {
         config: &Config,
         pool: &PgPool,
         clock: &Clock,
-        vault: Vault,
-        providers: Providers,
-        llm_key: Option<Secret>,
+        secrets: Secrets,
     ) -> Result<Self, StartError> {
+        let Secrets { vault, providers, llm_key, smtp_password, unsubscribe_keys } = secrets;
         check_keys(pool, &vault).await?;
         let http = Client::new(&config.section("http")?, clock.clone())?;
         let settings: greenroom_youtube::Settings = config.section("youtube")?;
@@ -77,6 +103,10 @@ impl House {
             tokens: tokens_settings,
             clock: clock.clone(),
         };
+        let unsubscribe =
+            unsubscribe_keys.map(|keys| UnsubscribeKeys::parse(keys.expose_secret())).transpose()?;
+        let public_url = consents.public_url().to_owned();
+        let (campaigns, mail) = mail(config, pool, unsubscribe.clone(), public_url, smtp_password)?;
         let credits = Credits::new(pool.clone(), config.section("credits")?)?;
         let enrichment = enrichment(config, pool, clock, &credits, llm_key)?;
         let youtube = Arc::new(Youtube::new(pool.clone(), http, tokens, settings, clock.clone()));
@@ -87,7 +117,25 @@ impl House {
             youtube,
             credits: Arc::new(credits),
             enrichment: Arc::new(enrichment),
+            campaigns,
+            mail,
+            unsubscribe,
         })
+    }
+
+    /// Returns what signs the links by which people leave lists.
+    pub fn unsubscribe_keys(&self) -> Option<&UnsubscribeKeys> {
+        self.unsubscribe.as_ref()
+    }
+
+    /// Returns what sends mail.
+    pub fn mail(&self) -> &Arc<Mail> {
+        &self.mail
+    }
+
+    /// Returns what plans campaigns.
+    pub fn campaigns(&self) -> &Arc<Campaigns> {
+        &self.campaigns
     }
 
     /// Returns what models cost.
@@ -111,10 +159,31 @@ fn enrichment(
     }
 }
 
+/// Puts together who gets which mail, and what sends it.
+pub fn mail(
+    config: &Config,
+    pool: &PgPool,
+    keys: Option<UnsubscribeKeys>,
+    public_url: String,
+    smtp_password: Option<SecretString>,
+) -> Result<(Arc<Campaigns>, Arc<Mail>), StartError> {
+    let settings: greenroom_campaigns::Settings = config.section("campaigns")?;
+    let mail_settings: greenroom_mail::Settings = config.section("mail")?;
+    mail_settings.validate(config.environment() == Environment::Production)?;
+    settings.validate(keys.is_some(), &mail_settings.postal_address)?;
+    let campaigns = Campaigns { pool: pool.clone(), settings: settings.clone(), mail: mail_settings.clone() };
+    let rules = Arc::new(CampaignRules { settings, keys, public_url });
+    let sources = greenroom_campaigns::sources();
+    let mail = Mail::new(pool.clone(), mail_settings, &sources, smtp_password, rules)?;
+    Ok((Arc::new(campaigns), Arc::new(mail)))
+}
+
 /// Lists every job of the house; without a house they are only declared.
 pub fn jobs(house: Option<&House>) -> Jobs {
     greenroom_youtube::jobs(house.map(|house| &house.youtube))
         .and(greenroom_connections::jobs(house.map(|house| &house.connections)))
         .and(greenroom_credits::jobs(house.map(|house| &house.credits)))
         .and(greenroom_comments::jobs(house.map(|house| &house.enrichment)))
+        .and(greenroom_campaigns::jobs(house.map(|house| &house.campaigns)))
+        .and(greenroom_mail::jobs(house.map(|house| &house.mail)))
 }

@@ -10,7 +10,7 @@ mod process;
 mod served;
 
 pub use error::StartError;
-pub use house::{House, jobs};
+pub use house::{House, Secrets, jobs, mail};
 pub use process::{
     Args, ProbeArgs, SchedulerArgs, SchemaArgs, engine_pool, exit, run_scheduler, run_worker,
     watch_scheduler, watch_worker, worker,

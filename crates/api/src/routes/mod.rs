@@ -6,6 +6,8 @@ mod credits;
 mod interactions;
 mod jobs;
 mod oauth;
+mod standing;
+mod unsubscribe;
 mod youtube;
 
 use axum::extract::DefaultBodyLimit;
@@ -47,6 +49,17 @@ pub fn router(api: Api) -> Router {
             "/v1/users/{id}/consents/{purpose}",
             get(consents::show).put(consents::give).delete(consents::withdraw),
         )
+        .route("/v1/users/{id}/standing", get(standing::show))
+        .route("/v1/users/{id}/waitlist", put(standing::join_waitlist))
+        .route("/v1/users/{id}/early-access", put(standing::grant_early_access))
+        .route("/v1/users/{id}/marketing", put(standing::opt_in).delete(standing::opt_out))
+        .route(
+            "/v1/users/{id}/trial",
+            post(standing::start_trial).patch(standing::extend_trial).delete(standing::end_trial),
+        )
+        .route("/v1/users/{id}/subscription", put(standing::subscribe).delete(standing::cancel))
+        .route("/u/{token}", get(unsubscribe::ask).post(unsubscribe::leave))
+        .route("/u/{token}/resubscribe", post(unsubscribe::come_back))
         .route("/v1/jobs", get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::show))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))

@@ -74,6 +74,9 @@ const SCOPES: [&str; 6] = [
     "job.read",
 ];
 
+/// What signs the links of these tests.
+pub(crate) const UNSUBSCRIBE_KEY: &str = "a key of the tests and nothing else";
+
 pub(crate) fn settings() -> Settings {
     let mut config: toml::Table = include_str!("../../../../config/default.toml").parse().unwrap();
     config.remove("api").unwrap().try_into().unwrap()
@@ -90,7 +93,8 @@ fn api(
     let probes = Probes::new(METRICS.clone(), pool, draining, greenroom_postgres::has_schema);
     let consents = consents(queue.pool(), address, sandbox);
     let model_prices = greenroom_credits::ModelPrices::load("").unwrap();
-    Api { queue: queue.clone(), consents, model_prices, probes, settings }
+    let unsubscribe = Some(greenroom_campaigns::UnsubscribeKeys::parse(UNSUBSCRIBE_KEY).unwrap());
+    Api { queue: queue.clone(), consents, model_prices, unsubscribe, probes, settings }
 }
 
 /// Consents that the sandbox plays, and that come back to this address.

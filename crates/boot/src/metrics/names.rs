@@ -67,6 +67,13 @@ names! {
     Counter "greenroom_token_reauth_required_total" "Connections that were marked for their owners to connect again.";
     Counter "greenroom_token_plaintext_reads_total" "Tokens that were found stored as plain text.";
     Counter "greenroom_tokens_undecryptable_total" "Tokens that no key in ENCRYPTION_KEY opened.";
+    Counter "greenroom_mail_messages_total" "Messages by what became of them at a try.";
+    Counter "greenroom_mail_slowdowns_total" "Times a server asked for less mail.";
+    Gauge "greenroom_mail_outbox" "Messages that are not settled, by state and class.";
+    Gauge "greenroom_mail_oldest_due_seconds" "Seconds that the oldest message which waits to be sent is due.";
+    Histogram "greenroom_campaigns_plan_seconds" "Seconds that a plan of all campaigns took.";
+    Counter "greenroom_campaigns_trials_ended_total" "Trials that were over and ended.";
+
     Counter "greenroom_comments_read_total" "Comments that were read, by who read them.";
     Counter "greenroom_comments_ranked_total" "Comments that were ranked, read or not.";
     Counter "greenroom_comments_model_calls_total" "Calls of a language model that reads comments, by what came of them.";

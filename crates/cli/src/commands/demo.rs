@@ -8,6 +8,7 @@
 mod act;
 mod consents;
 mod inbox;
+mod mail;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -65,6 +66,8 @@ pub(crate) struct Account {
     quota_units: i64,
     /// What was read in the comments.
     inbox: inbox::Inbox,
+    /// What became of mail.
+    mail: mail::Mail,
     /// The queue's act: limits, a breaker, a retry, a redrive.
     queue: act::Queue,
     connections: consents::Connections,
@@ -118,6 +121,7 @@ async fn play(args: &Args, terminal: &mut Terminal) -> Result<Account, CliError>
     .await?;
     let ready = sandbox.ready();
     let mut stage = Stage::set(DATABASE, &ready, &format!("http://{}", listener.local_addr()?)).await?;
+    stage.configure(mail::settings()).await?;
     if args.llm {
         stage.set_llm().await?;
     }
@@ -128,6 +132,7 @@ async fn play(args: &Args, terminal: &mut Terminal) -> Result<Account, CliError>
         stage_door: stage.location(agency, "The stage door").await?,
         token,
     };
+    mail::cast(&stage, agency, &cast).await?;
     let mut house =
         Processes::start(&stage.config, &stage.queue, &stage.engine, &stage.house, listener, &signals)?;
     let api_url = house.api_url.clone();
@@ -193,6 +198,8 @@ async fn perform(
     browser.consent("instagram", cast.ada, Some(cast.stage_door), 0).await?;
     browser.consent("twitter", cast.grace, Some(cast.stage_door), 0).await?;
     scenes(stage, api_url, cast, bar).await?;
+    bar.set_message("somebody leaves the list by a mail's link");
+    mail::click_unsubscribe(sandbox).await?;
     bar.set_message("comments are read and ranked");
     let inbox = inbox::read(&stage.pool, api_url, &cast.token).await?;
     bar.set_message("forty days pass for their tokens");
@@ -303,6 +310,7 @@ async fn account(
 ) -> Result<Account, CliError> {
     let Played { connections, resets, inbox, queue, mut disagreements } = played;
     let pool = &stage.pool;
+    let mail = mail::account(pool, sandbox, &mut disagreements).await?;
     let mut jobs: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
     for row in sqlx::query!(r#"select job_type, status, count(*) as "n!" from background_jobs group by 1, 2"#)
         .fetch_all(pool)
@@ -319,7 +327,8 @@ async fn account(
     .fetch_one(pool)
     .await?;
     let runs: BTreeMap<String, i64> = sqlx::query!(
-        r#"select status, count(*) as "n!" from sync_logs where sync_type <> 'comments.enrich' group by 1"#
+        r#"select status, count(*) as "n!" from sync_logs
+            where sync_type not in ('comments.enrich', 'campaigns.plan', 'mail.send') group by 1"#
     )
     .fetch_all(pool)
     .await?
@@ -327,7 +336,7 @@ async fn account(
     .map(|row| (row.status, row.n))
     .collect();
     let credits = sqlx::query!(
-        r#"select (select count(*) from credit_usage_events where action_type <> 'ai_sentiment_analysis') as "events!",
+        r#"select (select count(*) from credit_usage_events where action_type not in ('ai_sentiment_analysis', 'scheduled_task')) as "events!",
                   (select count(*) from credit_usage_events where action_type = 'ai_sentiment_analysis' and model_used is null) as "readings!",
                   (select count(*) from sync_logs where sync_type = 'comments.enrich' and status = 'success') as "reading_runs!",
                   (select coalesce(sum(credits_charged), 0)::text from credit_usage_events) as "charged!",
@@ -350,7 +359,7 @@ async fn account(
     hold("units of quota", rows.units, stats.units(Bucket::Default) - totals.len() as u64);
     hold("connections audited", connections.audited, 4);
     hold("tokens renewed", connections.refreshed, 4);
-    hold("periods of credits begun", resets, 2);
+    hold("periods of credits begun", resets, 5);
     let mut audit = AuditWalk::default();
     let mut conn = pool.acquire().await?;
     while audit.step(&mut conn).await.map_err(greenroom_youtube::Error::from)? {}
@@ -387,6 +396,7 @@ async fn account(
         },
         quota_units: rows.units,
         inbox,
+        mail,
         queue,
         connections,
         api_calls: stats
@@ -456,6 +466,9 @@ pub(crate) fn describe(account: &Account) -> String {
         format!("{}, tokens of {} renewed after forty days", connections.connected, connections.refreshed),
     );
     for (what, shown) in account.inbox.lines() {
+        line(&what, shown);
+    }
+    for (what, shown) in account.mail.lines() {
         line(&what, shown);
     }
     for (what, shown) in account.queue.lines() {

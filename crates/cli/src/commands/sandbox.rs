@@ -70,7 +70,7 @@ pub(super) async fn run(args: Args, terminal: &mut Terminal) -> Result<(), CliEr
 /// Writes the variables as `.env` files have them.
 fn environment(ready: &Ready) -> String {
     let mut lines = String::new();
-    for (setting, value) in outside_at(&ready.base_url) {
+    for (setting, value) in outside_at(ready) {
         let _ = writeln!(lines, "GREENROOM__{}={value}", setting.to_uppercase().replace('.', "__"));
     }
     for (name, id, secret) in [

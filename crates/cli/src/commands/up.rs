@@ -47,7 +47,7 @@ pub(crate) async fn run(args: &Args) -> Result<(), CliError> {
             return Err(CliError::Usage("the sandbox is not for production: leave --sandbox out".to_owned()));
         }
         let sandbox = Sandbox::start(greenroom_sandbox::Settings::default()).await?;
-        let config = config.with(outside_at(&sandbox.base_url))?;
+        let config = config.with(outside_at(&sandbox.ready()))?;
         let house = sandboxed(&config, &pool, &sandbox, &here).await?;
         (config, house, Some(sandbox))
     } else {
