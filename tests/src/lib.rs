@@ -13,6 +13,8 @@ mod ignored;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod mail;
+#[cfg(test)]
 mod metrics;
 #[cfg(test)]
 mod probes;

@@ -243,7 +243,9 @@ impl Session {
         self.mishaps.clear();
     }
 
+    /// Says something, as late as a network would bring it.
     async fn say(&mut self, text: &str) -> io::Result<()> {
+        tokio::time::sleep(self.sandbox.inner.settings.latency).await;
         self.stream.get_mut().write_all(format!("{text}\r\n").as_bytes()).await
     }
 }

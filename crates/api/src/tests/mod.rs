@@ -6,6 +6,7 @@ mod door;
 mod ending;
 mod interactions;
 mod jobs;
+mod mail;
 mod sync;
 
 use std::io::Write;
