@@ -26,6 +26,7 @@
 //!   PUT  /v1/users/{id}/waitlist, /early-access, /marketing, /subscription    standing.write
 //!   DELETE /v1/users/{id}/marketing, /subscription                          standing.write
 //!   POST, PATCH, DELETE /v1/users/{id}/trial  standing.write    begins it ({days}), moves its end ({ends_at}), ends it
+//!   POST /webhooks/email/{provider}           (signed by the provider)
 //!   GET, POST /u/{token}, POST …/resubscribe  (a browser or a mail program; the token says who)
 //!   GET  /v1/jobs                             job.read          newest first, in pages
 //!   GET  /v1/jobs/{id}                        job.read
@@ -52,14 +53,16 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+use greenroom_boot::SecretString;
 use greenroom_boot::probes::Probes;
 use greenroom_campaigns::UnsubscribeKeys;
 use greenroom_connections::Consents;
 use greenroom_credits::ModelPrices;
+use greenroom_mail::events::Provider;
 use greenroom_queue::Queue;
 
 pub use error::StartError;
-pub use process::{exit, run};
+pub use process::{exit, run, webhooks};
 pub use routes::router;
 pub use server::serve;
 pub use settings::Settings;
@@ -75,6 +78,8 @@ pub struct Api {
     pub model_prices: ModelPrices,
     /// What signs the links by which people leave lists.
     pub unsubscribe: Option<UnsubscribeKeys>,
+    /// Providers of mail whose events are taken, and what verifies them.
+    pub webhooks: Vec<(Provider, SecretString)>,
     /// What it answers to those who watch it.
     pub probes: Probes,
     /// Its limits.

@@ -33,6 +33,7 @@ kinds! {
     BAD_QUERY = BAD_REQUEST "bad_query" "The query is wrong";
     BAD_BODY = BAD_REQUEST "bad_body" "The body is wrong";
     UNAUTHENTICATED = UNAUTHORIZED "unauthenticated" "A service token is needed";
+    UNVERIFIED = UNAUTHORIZED "unverified" "Not signed by the provider";
     INSUFFICIENT_CREDITS = PAYMENT_REQUIRED "insufficient_credits" "Not enough credits";
     FORBIDDEN = FORBIDDEN "forbidden" "The service token may not do this";
     NOT_FOUND = NOT_FOUND "not_found" "Not found";
@@ -209,6 +210,15 @@ impl From<CommentsError> for Problem {
     fn from(error: CommentsError) -> Self {
         match error {
             CommentsError::Database(error) => error.into(),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<greenroom_mail::MailError> for Problem {
+    fn from(error: greenroom_mail::MailError) -> Self {
+        match error {
+            greenroom_mail::MailError::Database(error) => error.into(),
             other => Self::internal(&other),
         }
     }

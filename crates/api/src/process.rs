@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_boot::probes::Probes;
-use greenroom_boot::{Config, ExposeSecret as _, log, metrics, pool, secrets, signals};
+use greenroom_boot::{
+    BootError, Config, ExposeSecret as _, SecretString, log, metrics, pool, secrets, signals,
+};
 use greenroom_campaigns::UnsubscribeKeys;
 use greenroom_connections::{Consents, Providers, check_keys};
 use greenroom_credits::ModelPrices;
 use greenroom_http::Client;
+use greenroom_mail::events::Provider;
 use greenroom_model::Clock;
 use greenroom_queue::Queue;
 use greenroom_vault::Vault;
@@ -45,10 +48,19 @@ pub async fn run() -> Result<(), StartError> {
     let model_prices = ModelPrices::load(&credits.prices_dir)?;
     let unsubscribe = secrets::optional("UNSUBSCRIBE_KEY")?;
     let unsubscribe = unsubscribe.map(|keys| UnsubscribeKeys::parse(keys.expose_secret())).transpose()?;
-    let api = Api { queue: Queue::new(pool), consents, model_prices, unsubscribe, probes, settings };
+    let webhooks = webhooks()?;
+    let api =
+        Api { queue: Queue::new(pool), consents, model_prices, unsubscribe, webhooks, probes, settings };
     serve(listener, api, shutdown).await?;
     info!("Stopped");
     Ok(())
+}
+
+/// Returns the providers of mail whose events are taken: those of which there is a secret.
+pub fn webhooks() -> Result<Vec<(Provider, SecretString)>, BootError> {
+    let secret =
+        |provider: Provider| Ok(secrets::optional(provider.secret_name())?.map(|secret| (provider, secret)));
+    Provider::ALL.into_iter().filter_map(|provider| secret(provider).transpose()).collect()
 }
 
 /// Puts together what asks for consents, with the keys of this database.

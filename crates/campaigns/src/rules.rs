@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use greenroom_credits::{ActionType, Cost, Details, Free, Key, Resource, record_free};
+use greenroom_mail::events::Happened;
 use greenroom_mail::{Check, Message, Rules, Settled, Unsubscribe, Verdict};
 use greenroom_model::{JobId, UserId};
 use greenroom_sync::{Counts, Subject, runs};
@@ -109,13 +110,39 @@ impl Rules for CampaignRules {
             let Some(user) = message.user else { return Ok(()) };
             match settled {
                 Settled::Sent => store::mark_sent(conn, user, &message.campaign, &message.step, at).await?,
+                // Its run is over long since.
+                Settled::Confirmed => {
+                    return store::mark_sent(conn, user, &message.campaign, &message.step, at).await;
+                }
                 Settled::Refused(Verdict::Hard) => store::mark_bounced(conn, user, at).await?,
+                Settled::Refused(Verdict::Soft) => store::mark_bounced_softly(conn, user, at).await?,
                 Settled::Refused(_) => {}
             }
             log(conn, user, message, settled, job).await.map_err(|error| match error {
                 CampaignsError::Database(error) => error,
                 error => sqlx::Error::Protocol(error.to_string()),
             })
+        })
+    }
+
+    fn heard<'a>(
+        &'a self,
+        conn: &'a mut PgConnection,
+        user: UserId,
+        happened: Happened,
+        at: DateTime<Utc>,
+    ) -> BoxFuture<'a, sqlx::Result<()>> {
+        Box::pin(async move {
+            match happened {
+                Happened::HardBounce => store::mark_bounced(conn, user, at).await,
+                Happened::SoftBounce => store::mark_bounced_softly(conn, user, at).await,
+                Happened::Complained => store::mark_complained(conn, user, at).await,
+                Happened::Unsubscribed => store::mark_unsubscribed(conn, user).await.map(|_| ()),
+                Happened::Delivered | Happened::Opened | Happened::Clicked => {
+                    store::mark_heard(conn, user, happened.as_str(), at).await
+                }
+                Happened::Deferred | Happened::Other => Ok(()),
+            }
         })
     }
 
@@ -139,7 +166,7 @@ async fn log(
 ) -> Result<(), CampaignsError> {
     let run = runs::open(conn, job, "mail.send", Subject::Many).await?;
     let why = match settled {
-        Settled::Sent => {
+        Settled::Sent | Settled::Confirmed => {
             runs::succeed(conn, run.id, Counts::default()).await?;
             Free::Scheduled
         }

@@ -294,6 +294,72 @@ pub(crate) async fn mark_bounced(
     Ok(())
 }
 
+/// Takes an address for one that does not exist whose box was full five times in a row over a week or more.
+pub(crate) async fn mark_bounced_softly(
+    conn: &mut PgConnection,
+    user: UserId,
+    at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    let is_gone = sqlx::query_scalar!(
+        r#"
+        select count(*) = 5 and bool_and(reason = 'soft_bounce')
+               and min(coalesce(sent_at, updated_at)) <= $2::timestamptz - interval '7 days' as "gone!"
+          from (select reason, sent_at, updated_at from greenroom.email_outbox
+                 where user_id = $1 and state in ('sent', 'delivered', 'bounced', 'complained', 'failed')
+                 order by coalesce(sent_at, updated_at) desc limit 5) lately
+        "#,
+        user.0,
+        at,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    if is_gone { mark_bounced(conn, user, at).await } else { Ok(()) }
+}
+
+/// Notes that a person has complained, who gets no mail from then on.
+pub(crate) async fn mark_complained(
+    conn: &mut PgConnection,
+    user: UserId,
+    at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        update users
+           set marketing_unsubscribed_at = coalesce(marketing_unsubscribed_at, $2), marketing_opt_in = false,
+               marketing_last_event = 'complained', marketing_last_event_at = greatest(marketing_last_event_at, $2)
+         where id = $1
+        "#,
+        user.0,
+        at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes what was last heard of mail to a person, unless something later or graver is known.
+pub(crate) async fn mark_heard(
+    conn: &mut PgConnection,
+    user: UserId,
+    event: &str,
+    at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        update users set marketing_last_event = $2, marketing_last_event_at = $3
+         where id = $1 and marketing_last_event_at is distinct from $3
+           and coalesce(marketing_last_event_at < $3, true)
+           and coalesce(marketing_last_event not in ('complained', 'bounced'), true)
+        "#,
+        user.0,
+        event,
+        at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Takes a person off all lists, and withdraws what waits for them; returns whether they were on one.
 pub(crate) async fn mark_unsubscribed(conn: &mut PgConnection, user: UserId) -> sqlx::Result<bool> {
     let left = sqlx::query!(

@@ -1,5 +1,6 @@
 //! Whole campaigns on a real database: the clock is moved, the jobs run, and what came of it is looked at.
 
+mod events;
 mod looks;
 mod never_twice;
 mod outage;

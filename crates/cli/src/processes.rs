@@ -60,6 +60,7 @@ impl Processes {
             consents: house.consents.clone(),
             model_prices: house.model_prices().clone(),
             unsubscribe: house.unsubscribe_keys().cloned(),
+            webhooks: greenroom_api::webhooks()?,
             probes,
             settings: config.section("api")?,
         };

@@ -2,15 +2,16 @@
 
 pub(crate) mod send;
 pub(crate) mod sweep;
+pub(crate) mod take_events;
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use greenroom_model::UserId;
-use greenroom_queue::{Jobs, Pool};
+use greenroom_queue::{Enqueued, Jobs, NewJob, Pool, enqueue};
 use secrecy::SecretString;
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::compose::{Composed, Draft, compose};
@@ -91,7 +92,16 @@ pub struct Preview<'a> {
     pub is_test: bool,
 }
 
+/// Has what providers told worked off, in the transaction that stores it.
+pub async fn take_events(conn: &mut PgConnection) -> Result<Vec<Enqueued>, MailError> {
+    Ok(enqueue(conn, &[NewJob::of(&take_events::TakeEvents {})?]).await?)
+}
+
 /// Lists the jobs of mail; without a state they are only declared.
 pub fn jobs(mail: Option<&Arc<Mail>>) -> Jobs {
-    Jobs::new().with::<send::Send>(mail).with::<sweep::Sweep>(mail).pool(TRANSPORT)
+    Jobs::new()
+        .with::<send::Send>(mail)
+        .with::<sweep::Sweep>(mail)
+        .with::<take_events::TakeEvents>(mail)
+        .pool(TRANSPORT)
 }

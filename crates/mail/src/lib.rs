@@ -21,6 +21,7 @@
 mod backoff;
 mod compose;
 mod error;
+pub mod events;
 mod jobs;
 mod outbox;
 mod rate;
@@ -34,7 +35,7 @@ mod verdict;
 
 pub use compose::{Composed, Unsubscribe};
 pub use error::MailError;
-pub use jobs::{Mail, Preview, jobs};
+pub use jobs::{Mail, Preview, jobs, take_events};
 pub use outbox::{
     Class, Message, NewMessage, Notice, Row, State, Then, cancel, insert, notify, resend, rows, show,
 };

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use greenroom_model::{JobId, UserId};
 use sqlx::PgConnection;
 
+use crate::events::Happened;
 use crate::{Message, Unsubscribe, Verdict};
 
 /// Whether a message is still right, at the moment before it is sent.
@@ -25,6 +26,8 @@ pub enum Check {
 pub enum Settled {
     /// A server took it.
     Sent,
+    /// A provider says that it was taken, of which nobody had known.
+    Confirmed,
     /// A server refused it for good.
     Refused(Verdict),
 }
@@ -46,6 +49,15 @@ pub trait Rules: Send + Sync + Debug {
         message: &'a Message,
         settled: Settled,
         job: JobId,
+        at: DateTime<Utc>,
+    ) -> BoxFuture<'a, sqlx::Result<()>>;
+
+    /// Takes note of what a provider told of a message to somebody.
+    fn heard<'a>(
+        &'a self,
+        conn: &'a mut PgConnection,
+        user: UserId,
+        happened: Happened,
         at: DateTime<Utc>,
     ) -> BoxFuture<'a, sqlx::Result<()>>;
 
@@ -73,6 +85,16 @@ impl Rules for NoRules {
         _: &'a Message,
         _: Settled,
         _: JobId,
+        _: DateTime<Utc>,
+    ) -> BoxFuture<'a, sqlx::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn heard<'a>(
+        &'a self,
+        _: &'a mut PgConnection,
+        _: UserId,
+        _: Happened,
         _: DateTime<Utc>,
     ) -> BoxFuture<'a, sqlx::Result<()>> {
         Box::pin(async { Ok(()) })

@@ -79,7 +79,7 @@ pub(crate) async fn judge(
         r#"
         select taken.n + refused.n as "tried!", taken.bounced + refused.hard as "bounced!",
                taken.complained as "complained!"
-          from (select count(*) as n, count(*) filter (where state = 'bounced') as bounced,
+          from (select count(*) as n, count(*) filter (where state = 'bounced' and reason = 'hard_bounce') as bounced,
                        count(*) filter (where state = 'complained') as complained
                   from greenroom.email_outbox
                  where campaign = $1 and step = $2 and sent_at > greenroom.now() - interval '7 days') taken,

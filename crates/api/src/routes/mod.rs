@@ -8,6 +8,7 @@ mod jobs;
 mod oauth;
 mod standing;
 mod unsubscribe;
+mod webhooks;
 mod youtube;
 
 use axum::extract::DefaultBodyLimit;
@@ -58,6 +59,10 @@ pub fn router(api: Api) -> Router {
             post(standing::start_trial).patch(standing::extend_trial).delete(standing::end_trial),
         )
         .route("/v1/users/{id}/subscription", put(standing::subscribe).delete(standing::cancel))
+        .route(
+            "/webhooks/email/{provider}",
+            post(webhooks::email).layer(DefaultBodyLimit::max(webhooks::MAX_BYTES)),
+        )
         .route("/u/{token}", get(unsubscribe::ask).post(unsubscribe::leave))
         .route("/u/{token}/resubscribe", post(unsubscribe::come_back))
         .route("/v1/jobs", get(jobs::list))

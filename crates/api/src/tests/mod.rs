@@ -8,6 +8,7 @@ mod interactions;
 mod jobs;
 mod mail;
 mod sync;
+mod webhooks;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -16,12 +17,14 @@ use std::sync::{Arc, LazyLock, Mutex};
 use greenroom_accounts::organizations::{self, Kind};
 use greenroom_accounts::users::{self, NewUser};
 use greenroom_accounts::{NewToken, access};
+use greenroom_boot::SecretString;
 use greenroom_boot::metrics::{self, Metrics};
 use greenroom_boot::probes::Probes;
 use greenroom_boot::signals::Shutdown;
 use greenroom_connections::youtube::{self, NewConnection};
 use greenroom_connections::{Consents, OauthClient, OauthSettings, Providers};
 use greenroom_http::Client;
+use greenroom_mail::events::Provider;
 use greenroom_model::{Clock, ConnectionId, JobId, OrganizationId, UserId};
 use greenroom_queue::{NewJob, Queue};
 use greenroom_sandbox::{Running, Sandbox};
@@ -78,6 +81,12 @@ const SCOPES: [&str; 6] = [
 /// What signs the links of these tests.
 pub(crate) const UNSUBSCRIBE_KEY: &str = "a key of the tests and nothing else";
 
+/// What verifies the events of these tests.
+pub(crate) const RESEND_SECRET: &str =
+    "whsec_YW4gb2xkIHNlY3JldCBvZiB0aGVzZSB0ZXN0cw==,whsec_YSBzZWNyZXQgb2YgdGhlc2UgdGVzdHM=";
+pub(crate) const MAILGUN_KEY: &str = "key-of-these-tests";
+pub(crate) const POSTMARK_LOGIN: &str = "postmark:a password of these tests";
+
 pub(crate) fn settings() -> Settings {
     let mut config: toml::Table = include_str!("../../../../config/default.toml").parse().unwrap();
     config.remove("api").unwrap().try_into().unwrap()
@@ -95,7 +104,12 @@ fn api(
     let consents = consents(queue.pool(), address, sandbox);
     let model_prices = greenroom_credits::ModelPrices::load("").unwrap();
     let unsubscribe = Some(greenroom_campaigns::UnsubscribeKeys::parse(UNSUBSCRIBE_KEY).unwrap());
-    Api { queue: queue.clone(), consents, model_prices, unsubscribe, probes, settings }
+    let webhooks = vec![
+        (Provider::Resend, SecretString::from(RESEND_SECRET)),
+        (Provider::Mailgun, SecretString::from(MAILGUN_KEY)),
+        (Provider::Postmark, SecretString::from(POSTMARK_LOGIN)),
+    ];
+    Api { queue: queue.clone(), consents, model_prices, unsubscribe, webhooks, probes, settings }
 }
 
 /// Consents that the sandbox plays, and that come back to this address.

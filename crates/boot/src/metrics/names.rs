@@ -68,6 +68,7 @@ names! {
     Counter "greenroom_token_plaintext_reads_total" "Tokens that were found stored as plain text.";
     Counter "greenroom_tokens_undecryptable_total" "Tokens that no key in ENCRYPTION_KEY opened.";
     Counter "greenroom_mail_messages_total" "Messages by what became of them at a try.";
+    Counter "greenroom_mail_events_total" "Events that providers told, by whether they are about a message of ours.";
     Counter "greenroom_mail_slowdowns_total" "Times a server asked for less mail.";
     Gauge "greenroom_mail_outbox" "Messages that are not settled, by state and class.";
     Gauge "greenroom_mail_oldest_due_seconds" "Seconds that the oldest message which waits to be sent is due.";
