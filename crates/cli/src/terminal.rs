@@ -88,6 +88,11 @@ impl Terminal {
         Ok((self.secrets)(name)?.ok_or_else(|| BootError::MissingSecret(name.to_owned()))?)
     }
 
+    /// Returns a secret, if there is one.
+    pub fn optional_secret(&self, name: &str) -> Result<Option<SecretString>, CliError> {
+        Ok((self.secrets)(name)?)
+    }
+
     /// Connects to `DATABASE_URL`, whatever its schema.
     pub async fn connect(&self) -> Result<PgPool, CliError> {
         let config = self.config()?;

@@ -1,16 +1,22 @@
 //! Steps of campaigns that are paused: their messages wait in the outbox without a job.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
+use greenroom_model::UserId;
 use greenroom_queue::Enqueued;
 use serde::Serialize;
+use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::{MailError, outbox};
+use crate::{MailError, Notice, notify, outbox};
 
 /// After at least so many messages of a step within a week, more hard bounces or complaints than these shares pause it.
 const LEAST: i64 = 100;
 const BOUNCES_PER_MILLE: i64 = 50;
 const COMPLAINTS_PER_MILLE: i64 = 1;
+/// How long admins are told of a pause.
+const TOLD_FOR: Duration = Duration::from_hours(7 * 24);
 
 /// A step as it stands.
 #[derive(Clone, Debug, Serialize)]
@@ -74,7 +80,7 @@ pub(crate) async fn judge(
     conn: &mut PgConnection,
     campaign: &str,
     step: &str,
-) -> sqlx::Result<Option<String>> {
+) -> Result<Option<String>, MailError> {
     let lately = sqlx::query!(
         r#"
         select taken.n + refused.n as "tried!", taken.bounced + refused.hard as "bounced!",
@@ -103,5 +109,33 @@ pub(crate) async fn judge(
     } else {
         return Ok(None);
     };
-    Ok(pause(conn, campaign, step, &reason).await?.then_some(reason))
+    if !pause(conn, campaign, step, &reason).await? {
+        return Ok(None);
+    }
+    tell_admins(conn, campaign, step, &reason).await?;
+    Ok(Some(reason))
+}
+
+/// Tells every admin that a step has paused itself.
+async fn tell_admins(
+    conn: &mut PgConnection,
+    campaign: &str,
+    step: &str,
+    reason: &str,
+) -> Result<(), MailError> {
+    let now = sqlx::query_scalar!(r#"select greenroom.now() as "now!""#).fetch_one(&mut *conn).await?;
+    let admins =
+        sqlx::query_scalar!(r#"select id as "user: UserId" from users where is_admin and is_active"#);
+    for user in admins.fetch_all(&mut *conn).await? {
+        let occurrence = format!("{campaign}.{step} {}", now.to_rfc3339());
+        let notice = Notice {
+            user,
+            step: "step_paused",
+            occurrence: &occurrence,
+            params: json!({"campaign": campaign, "step": step, "reason": reason}),
+            lasts: TOLD_FOR,
+        };
+        notify(conn, &notice).await?;
+    }
+    Ok(())
 }

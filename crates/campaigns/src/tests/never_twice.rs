@@ -237,20 +237,24 @@ async fn a_paused_step_waits_and_goes_on() {
 #[tokio::test]
 async fn a_step_of_which_too_much_comes_back_is_paused() {
     let world = World::with(None, |campaigns, _| campaigns.window_closes = campaigns.window_opens).await;
+    let admin = world.person("admin", "is_admin = true", None).await;
     for n in 0..120 {
         world.on_trial(&format!("person{n}"), to_micros(world.now()) + TimeDelta::days(5)).await;
     }
     let rule = Rule::next(Endpoint::Smtp, Fault::Mail(answer(Point::Rcpt, 550, "5.1.1 no such user")));
     world.server.inject(Rule { after: 60, times: Some(40), ..rule });
     world.tick().await;
-    let counts: Vec<(String, i64)> =
-        sqlx::query_as("select state, count(*) from greenroom.email_outbox group by 1 order by 1")
-            .fetch_all(world.db.pool())
-            .await
-            .unwrap();
+    let counts: Vec<(String, i64)> = sqlx::query_as(
+        "select state, count(*) from greenroom.email_outbox where campaign = 'trial' group by 1 order by 1",
+    )
+    .fetch_all(world.db.pool())
+    .await
+    .unwrap();
     assert_eq!(counts, [("failed".to_owned(), 40), ("queued".to_owned(), 20), ("sent".to_owned(), 60)]);
     let rows = greenroom_mail::steps(&mut world.db.pool().acquire().await.unwrap()).await.unwrap();
-    assert_eq!(rows[0].reason.as_deref(), Some("40 of 100 addresses do not exist"));
+    let paused = rows.iter().find(|row| row.step == "7d").unwrap();
+    assert_eq!(paused.reason.as_deref(), Some("40 of 100 addresses do not exist"));
+    assert_eq!(world.lines(admin).await, ["notices.step_paused sent"]);
 }
 
 #[tokio::test]

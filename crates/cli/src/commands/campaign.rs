@@ -1,11 +1,14 @@
 //! `greenroom campaign`: who would get what, what a mail looks like, pauses, and how campaigns stand.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use clap::{Subcommand, ValueEnum};
-use greenroom_boot::{Config, ExposeSecret as _, secrets};
+use greenroom_boot::{Config, ExposeSecret as _};
 use greenroom_campaigns::{Campaigns, Counted, UnsubscribeKeys, find_step, preview};
 use greenroom_mail::{Class, Mail, Outcome, Preview, pause, resume, steps};
 use greenroom_model::{Clock, UserId};
@@ -99,13 +102,13 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
     let mut conn = pool.acquire().await?;
     match command {
         Command::Plan { at, campaign } => {
-            let (campaigns, _) = house(&pool)?;
+            let (campaigns, _) = house(terminal, &pool)?;
             let at = at.unwrap_or_else(|| Clock::system().now());
             let counted = preview(&mut conn, at, campaigns.by(), campaign.as_deref()).await.map_err(told)?;
             terminal.answer(&counted, || describe(&counted))
         }
         Command::Preview { step, user, format } => {
-            let (campaigns, mail) = house(&pool)?;
+            let (campaigns, mail) = house(terminal, &pool)?;
             let person = person(&pool, user).await?;
             let composed = compose(&campaigns, &mail, step, &person, &person.email, false)?;
             let text = match format {
@@ -116,7 +119,7 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
             terminal.answer(&json!({"subject": composed.subject, "body": text}), || text.clone())
         }
         Command::Test { step, to } => {
-            let (campaigns, mail) = house(&pool)?;
+            let (campaigns, mail) = house(terminal, &pool)?;
             let person = person(&pool, None).await?;
             let composed = compose(&campaigns, &mail, step, &person, &to, true)?;
             match mail.transport.send(&composed).await {
@@ -178,12 +181,12 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
 }
 
 /// Puts together what plans and what sends, as a worker would.
-fn house(pool: &PgPool) -> Result<(Campaigns, Mail), CliError> {
+fn house(terminal: &Terminal, pool: &PgPool) -> Result<(Campaigns, Mail), CliError> {
     let config = Config::load()?;
-    let keys = secrets::optional("UNSUBSCRIBE_KEY")?;
+    let keys = terminal.optional_secret("UNSUBSCRIBE_KEY")?;
     let keys = keys.map(|keys| UnsubscribeKeys::parse(keys.expose_secret())).transpose().map_err(told)?;
     let oauth: greenroom_connections::OauthSettings = config.section("oauth")?;
-    let password = secrets::optional("SMTP_PASSWORD")?;
+    let password = terminal.optional_secret("SMTP_PASSWORD")?;
     let (campaigns, mail) =
         greenroom_worker::mail(&config, pool, keys, oauth.public_url.to_string(), password)?;
     Ok((Arc::unwrap_or_clone(campaigns), Arc::unwrap_or_clone(mail)))

@@ -234,18 +234,6 @@ async fn decide(mail: &Mail, tx: &mut PgConnection, held: Held) -> Result<Begun,
         },
         _ => None,
     };
-    let group = group_of(&who.email);
-    if !held.has_slot {
-        let (at, has_slot) = match take(tx, &mail.settings, group, now).await? {
-            Slot::Now => (None, false),
-            Slot::At(at) => (Some(at), true),
-            Slot::Full(at) => (Some(at), false),
-        };
-        if let Some(at) = at {
-            move_to(tx, id, at, has_slot).await?;
-            return Ok(Begun::Later(at, "the rate of mail is used up"));
-        }
-    }
     let draft = Draft {
         id,
         template: &held.template,
@@ -257,6 +245,19 @@ async fn decide(mail: &Mail, tx: &mut PgConnection, held: Held) -> Result<Begun,
         is_test: false,
     };
     let composed = compose(&draft, &mail.templates, &mail.settings)?;
+    let group = group_of(&who.email);
+    // Last, since whoever takes from a rate holds it until the commit.
+    if !held.has_slot {
+        let (at, has_slot) = match take(tx, &mail.settings, group, now).await? {
+            Slot::Now => (None, false),
+            Slot::At(at) => (Some(at), true),
+            Slot::Full(at) => (Some(at), false),
+        };
+        if let Some(at) = at {
+            move_to(tx, id, at, has_slot).await?;
+            return Ok(Begun::Later(at, "the rate of mail is used up"));
+        }
+    }
     let attempts = held.attempts + 1;
     sqlx::query!(
         r#"
@@ -315,7 +316,8 @@ async fn move_to(tx: &mut PgConnection, id: Uuid, at: DateTime<Utc>, has_slot: b
 /// Writes down what came of a try, together with the end of the job.
 async fn end(mail: &Mail, ctx: &Context, ready: &Ready, outcome: Outcome) -> Result<Done<Handled>, Stop> {
     let mut tx = mail.pool.begin().await?;
-    let now = ctx.now().await?;
+    // On the same connection: senders that each hold one and wait for another would wait for each other.
+    let now = sqlx::query_scalar!(r#"select greenroom.now() as "now!""#).fetch_one(&mut *tx).await?;
     match outcome {
         Outcome::Accepted(reply) => {
             let first = settle(&mut tx, ready, State::Sent, None, Some(&reply), ready.unknowns).await?;
