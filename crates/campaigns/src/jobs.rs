@@ -16,7 +16,7 @@ use crate::plan::{By, expired, trial, waitlist};
 use crate::{CampaignsError, Settings, store};
 
 /// People of one page.
-pub(crate) const PAGE: i64 = 2_000;
+pub(crate) const PAGE: usize = 5_000;
 
 /// What the jobs of campaigns work with.
 #[derive(Clone, Debug)]
@@ -86,33 +86,23 @@ pub async fn preview(
     let mut counted = Counted { at: Some(at), ..Counted::default() };
     let wanted = |name: &str| campaign.is_none_or(|campaign| campaign == name);
     if wanted("trial") {
-        let mut after = None;
-        loop {
-            let people = store::trials_over(conn, at, after, PAGE).await?;
-            let Some(last) = people.last() else { break };
-            after = Some(last.user);
-            counted.trials_ended += people.len() as u64;
-            for person in &people {
+        let over = store::trials_over(conn, at).await?;
+        counted.trials_ended = over.len() as u64;
+        for page in over.chunks(PAGE) {
+            for person in &store::on_trial(conn, page).await? {
                 counted.count(&expired(at, by, person).messages);
             }
         }
-        let mut after = None;
-        loop {
-            let people = store::trials_due(conn, at, after, PAGE).await?;
-            let Some(last) = people.last() else { break };
-            after = Some(last.user);
-            for person in &people {
+        for page in store::trials_due(conn, at).await?.chunks(PAGE) {
+            for person in &store::on_trial(conn, page).await? {
                 counted.count(&trial(at, by, person).messages);
             }
         }
     }
     if let Some(launch) = by.campaigns.waitlist.launch_at.filter(|_| wanted("waitlist")) {
-        let (steps, mut after) = (store::due_steps(at, launch), None);
-        while !steps.is_empty() {
-            let people = store::waiting_due(conn, launch, &steps, after, PAGE).await?;
-            let Some(last) = people.last() else { break };
-            after = Some(last.user);
-            for person in &people {
+        let steps = store::due_steps(at, launch);
+        for page in store::waiting_due(conn, launch, &steps).await?.chunks(PAGE) {
+            for person in &store::waiting(conn, launch, page).await? {
                 counted.count(&waitlist(at, launch, by, person).messages);
             }
         }

@@ -67,91 +67,128 @@ macro_rules! people {
     };
 }
 
-/// Returns people on trial whose step that is due at `now` is neither had nor planned, by their ids after `after`.
-pub(crate) async fn trials_due(
-    conn: &mut PgConnection,
-    now: DateTime<Utc>,
-    after: Option<UserId>,
-    limit: i64,
-) -> sqlx::Result<Vec<Person>> {
-    people!(
-        conn,
-        "trial",
-        "greenroom.occurrence(p.trial_end_date)",
-        "p.id in (
-            select u.id from users u
-             where u.subscription_status = 'trial' and u.is_active
-               and u.trial_end_date > $1 and u.trial_end_date <= $1::timestamptz + interval '7 days'
-               and ($2::uuid is null or u.id > $2)
-               and not case when u.trial_end_date <= $1::timestamptz + interval '1 day' then u.trial_notified_1d
-                            when u.trial_end_date <= $1::timestamptz + interval '3 days' then u.trial_notified_3d
-                            else u.trial_notified_7d end
-               and not exists (
-                   select from greenroom.email_outbox o
-                    where o.user_id = u.id and o.campaign = 'trial'
-                      and o.occurrence = greenroom.occurrence(u.trial_end_date)
-                      and o.step = case when u.trial_end_date <= $1::timestamptz + interval '1 day' then '1d'
-                                        when u.trial_end_date <= $1::timestamptz + interval '3 days' then '3d'
-                                        else '7d' end)
-             order by u.id limit $3)
-         order by p.id",
-        now,
-        after.map(|user| user.0),
-        limit
+/// Returns whose step of a trial that is due at `now` is neither had nor planned. Ids alone, so that all of them are looked
+/// for once, however many pages they then make.
+pub(crate) async fn trials_due(conn: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<Vec<UserId>> {
+    sqlx::query_scalar!(
+        r#"
+        select u.id as "id: UserId" from users u
+         where u.subscription_status = 'trial' and u.is_active
+           and u.trial_end_date > $1 and u.trial_end_date <= $1::timestamptz + interval '7 days'
+           and not case when u.trial_end_date <= $1::timestamptz + interval '1 day' then u.trial_notified_1d
+                        when u.trial_end_date <= $1::timestamptz + interval '3 days' then u.trial_notified_3d
+                        else u.trial_notified_7d end
+           and not exists (
+               select from greenroom.email_outbox o
+                where o.user_id = u.id and o.campaign = 'trial'
+                  and o.occurrence = greenroom.occurrence(u.trial_end_date)
+                  and o.step = case when u.trial_end_date <= $1::timestamptz + interval '1 day' then '1d'
+                                    when u.trial_end_date <= $1::timestamptz + interval '3 days' then '3d'
+                                    else '7d' end)
+         order by u.id
+        "#,
+        now
     )
+    .fetch_all(conn)
+    .await
 }
 
-/// Returns people on the waiting list who have no row of a step that is due, by their ids after `after`.
+/// Returns who is on the waiting list and has no row of a step that is due.
 pub(crate) async fn waiting_due(
     conn: &mut PgConnection,
     launch: DateTime<Utc>,
     steps: &[String],
-    after: Option<UserId>,
-    limit: i64,
-) -> sqlx::Result<Vec<Person>> {
-    people!(
-        conn,
-        "waitlist",
-        "$1",
-        "p.id in (
-            select u.id from users u
-             where u.joined_waiting_list_at is not null and u.early_access_granted_at is null and u.is_active
-               and ($3::uuid is null or u.id > $3)
-               and (select count(*) from greenroom.email_outbox o
-                     where o.user_id = u.id and o.campaign = 'waitlist' and o.occurrence = $1
-                       and o.step = any($2)) < cardinality($2::text[])
-             order by u.id limit $4)
-         order by p.id",
+) -> sqlx::Result<Vec<UserId>> {
+    sqlx::query_scalar!(
+        r#"
+        select u.id as "id: UserId" from users u
+         where u.joined_waiting_list_at is not null and u.early_access_granted_at is null and u.is_active
+           and (select count(*) from greenroom.email_outbox o
+                 where o.user_id = u.id and o.campaign = 'waitlist' and o.occurrence = $1
+                   and o.step = any($2)) < cardinality($2::text[])
+         order by u.id
+        "#,
         occurrence(launch),
         steps,
-        after.map(|user| user.0),
-        limit
     )
+    .fetch_all(conn)
+    .await
 }
 
-/// Returns people whose trial would be over at `now`, by their ids after `after`.
-pub(crate) async fn trials_over(
-    conn: &mut PgConnection,
-    now: DateTime<Utc>,
-    after: Option<UserId>,
-    limit: i64,
-) -> sqlx::Result<Vec<Person>> {
+/// Returns people on trial, with what is planned of it.
+pub(crate) async fn on_trial(conn: &mut PgConnection, users: &[UserId]) -> sqlx::Result<Vec<Person>> {
     people!(
         conn,
         "trial",
         "greenroom.occurrence(p.trial_end_date)",
-        "p.subscription_status = 'trial' and p.trial_end_date <= $1 and ($2::uuid is null or p.id > $2)
-         order by p.id limit $3",
-        now,
-        after.map(|user| user.0),
-        limit
+        "p.id = any($1) order by p.id",
+        users as &[UserId]
     )
 }
 
-/// Returns one person, with what is planned of their trial.
+/// Returns people on the waiting list, with what is planned for this launch.
+pub(crate) async fn waiting(
+    conn: &mut PgConnection,
+    launch: DateTime<Utc>,
+    users: &[UserId],
+) -> sqlx::Result<Vec<Person>> {
+    people!(conn, "waitlist", "$1", "p.id = any($2) order by p.id", occurrence(launch), users as &[UserId])
+}
+
+/// Returns whose trial would be over at `now`.
+pub(crate) async fn trials_over(conn: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<Vec<UserId>> {
+    sqlx::query_scalar!(
+        r#"select id as "id: UserId" from users
+            where subscription_status = 'trial' and trial_end_date <= $1 order by id"#,
+        now
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Returns what a sender has to know of one person: neither their zone nor what is planned.
 pub(crate) async fn person(conn: &mut PgConnection, user: UserId) -> sqlx::Result<Option<Person>> {
-    let found = people!(conn, "trial", "greenroom.occurrence(p.trial_end_date)", "p.id = $1", user.0)?;
-    Ok(found.into_iter().next())
+    let row = sqlx::query!(
+        r#"
+        select u.email, u.is_active, u.marketing_opt_in, u.subscription_status, u.trial_end_date, u.trial_notified_7d,
+               u.trial_notified_3d, u.trial_notified_1d, u.joined_waiting_list_at, u.early_access_granted_at,
+               u.countdown_t14_sent_at, u.countdown_t7_sent_at, u.countdown_t1_sent_at, u.launch_sent_at,
+               exists (select from organizations o
+                        where o.subscription_status = 'active'
+                          and (o.id = u.organization_id
+                               or o.id in (select m.organization_id from user_memberships m where m.user_id = u.id)))
+                   as "organization_is_active!",
+               (select max(coalesce(o.sent_at, o.updated_at)) from greenroom.email_outbox o
+                 where o.user_id = u.id and o.class = 'marketing'
+                   and o.state in ('sending', 'sent', 'unknown', 'delivered', 'bounced', 'complained'))
+                   as last_marketing_at
+          from users u where u.id = $1
+        "#,
+        user.0
+    );
+    Ok(row.fetch_optional(conn).await?.map(|row| Person {
+        user,
+        recipient: Recipient {
+            email: row.email,
+            is_active: row.is_active,
+            opt_in: row.marketing_opt_in,
+            ..Recipient::default()
+        },
+        subscription_status: row.subscription_status,
+        organization_is_active: row.organization_is_active,
+        trial_end: row.trial_end_date,
+        notified: [row.trial_notified_7d, row.trial_notified_3d, row.trial_notified_1d],
+        joined_at: row.joined_waiting_list_at,
+        early_access_at: row.early_access_granted_at,
+        countdown: [
+            row.countdown_t14_sent_at,
+            row.countdown_t7_sent_at,
+            row.countdown_t1_sent_at,
+            row.launch_sent_at,
+        ],
+        last_marketing_at: row.last_marketing_at,
+        ..Person::default()
+    }))
 }
 
 /// Ends trials that are over, some at a time; returns whose they were.
@@ -164,13 +201,13 @@ pub(crate) async fn expire(conn: &mut PgConnection, limit: i64) -> sqlx::Result<
          where id in (select id from users
                        where subscription_status = 'trial' and trial_end_date <= greenroom.now()
                        order by trial_end_date limit $1 for no key update skip locked)
-        returning id
+        returning id as "id: UserId"
         "#,
         limit
     )
     .fetch_all(&mut *conn)
     .await?;
-    people!(conn, "trial", "greenroom.occurrence(p.trial_end_date)", "p.id = any($1) order by p.id", &ended)
+    on_trial(conn, &ended).await
 }
 
 /// Settles steps that a later one has passed over: their waiting messages, and the flags of a trial.

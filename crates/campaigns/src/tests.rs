@@ -290,7 +290,8 @@ async fn two_planners_at_once_write_each_message_once() {
     }
     let plan = async || {
         let mut conn = sqlx::PgConnection::connect(&world.db.url()).await.unwrap();
-        let people = crate::store::trials_due(&mut conn, world.now(), None, 1_000).await.unwrap();
+        let due = crate::store::trials_due(&mut conn, world.now()).await.unwrap();
+        let people = crate::store::on_trial(&mut conn, &due).await.unwrap();
         let decisions =
             people.iter().map(|person| crate::plan::trial(world.now(), world.campaigns.by(), person));
         let messages: Vec<_> = decisions.flat_map(|decision| decision.messages).collect();

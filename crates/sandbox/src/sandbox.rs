@@ -171,6 +171,11 @@ impl Sandbox {
         held(&self.inner.mails).clone()
     }
 
+    /// Counts what the mail server has taken so far.
+    pub fn mails_taken(&self) -> usize {
+        held(&self.inner.mails).len()
+    }
+
     pub(crate) fn keep_mail(&self, mail: Received) {
         held(&self.inner.mails).push(mail);
     }

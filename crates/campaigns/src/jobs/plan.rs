@@ -17,6 +17,9 @@ use super::{Campaigns, PAGE};
 use crate::plan::{Decision, Person, expired, trial, waitlist};
 use crate::{CampaignsError, launch, store};
 
+/// Trials that one transaction ends.
+const EXPIRED_AT_ONCE: i64 = 2_000;
+
 /// Plans all campaigns.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {}
@@ -93,7 +96,7 @@ impl Session<'_> {
         loop {
             self.check()?;
             let mut tx = self.campaigns.pool.begin().await?;
-            let people = store::expire(&mut tx, PAGE).await?;
+            let people = store::expire(&mut tx, EXPIRED_AT_ONCE).await?;
             if people.is_empty() {
                 return Ok(());
             }
@@ -120,13 +123,11 @@ impl Session<'_> {
     }
 
     async fn trials(&mut self) -> Result<(), CampaignsError> {
-        let mut after = None;
-        loop {
+        let due = store::trials_due(&mut *self.campaigns.pool.acquire().await?, self.now).await?;
+        for page in due.chunks(PAGE) {
             self.check()?;
             let mut tx = self.campaigns.pool.begin().await?;
-            let people = store::trials_due(&mut tx, self.now, after, PAGE).await?;
-            let Some(last) = people.last() else { return Ok(()) };
-            after = Some(last.user);
+            let people = store::on_trial(&mut tx, page).await?;
             self.open(&mut tx).await?;
             let enqueued = self
                 .write(&mut tx, &people, |campaigns, person, now| trial(now, campaigns.by(), person))
@@ -134,6 +135,7 @@ impl Session<'_> {
             tx.commit().await?;
             self.ctx.queue().wake(&enqueued);
         }
+        Ok(())
     }
 
     async fn waitlist(&mut self) -> Result<(), CampaignsError> {
@@ -141,16 +143,15 @@ impl Session<'_> {
         self.report.withdrawn = launch::follow(&mut tx, self.now, self.campaigns.by()).await?;
         tx.commit().await?;
         let Some(launch) = self.campaigns.settings.waitlist.launch_at else { return Ok(()) };
-        let (steps, mut after) = (store::due_steps(self.now, launch), None);
+        let steps = store::due_steps(self.now, launch);
         if steps.is_empty() {
             return Ok(());
         }
-        loop {
+        let due = store::waiting_due(&mut *self.campaigns.pool.acquire().await?, launch, &steps).await?;
+        for page in due.chunks(PAGE) {
             self.check()?;
             let mut tx = self.campaigns.pool.begin().await?;
-            let people = store::waiting_due(&mut tx, launch, &steps, after, PAGE).await?;
-            let Some(last) = people.last() else { return Ok(()) };
-            after = Some(last.user);
+            let people = store::waiting(&mut tx, launch, page).await?;
             self.open(&mut tx).await?;
             let enqueued = self
                 .write(&mut tx, &people, |campaigns, person, now| {
@@ -160,6 +161,7 @@ impl Session<'_> {
             tx.commit().await?;
             self.ctx.queue().wake(&enqueued);
         }
+        Ok(())
     }
 
     /// Asks the planner for each and writes what it decides.

@@ -20,7 +20,8 @@ struct Body {
 struct Signature {
     timestamp: String,
     token: String,
-    signature: String,
+    #[serde(rename = "signature")]
+    digest: String,
 }
 
 #[derive(Deserialize)]
@@ -47,7 +48,7 @@ pub(super) fn verify(delivery: Delivery<'_>, secret: &SecretString) -> Result<Ve
     // The signature is in the body, so the body is read first; nothing of it is believed before it is verified.
     let Body { signature, data } = serde_json::from_slice(delivery.body).map_err(|_| Unverified)?;
     delivery.recent(&signature.timestamp, SKEW)?;
-    let given = hex(&signature.signature).ok_or(Unverified)?;
+    let given = hex(&signature.digest).ok_or(Unverified)?;
     let key = secret.expose_secret().as_bytes();
     let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(|_| Unverified)?;
     mac.update(signature.timestamp.as_bytes());

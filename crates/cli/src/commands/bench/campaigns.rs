@@ -94,8 +94,8 @@ pub(super) async fn run(args: &CampaignsArgs, terminal: &mut Terminal) -> Result
     for _ in 0..args.workers {
         workers.spawn(worker(&stage, &["mail"])?.run(stop.clone(), CancellationToken::new()));
     }
-    while sandbox.mails().len() < usize::try_from(args.sends).unwrap_or(usize::MAX) {
-        bar.set_position(sandbox.mails().len() as u64);
+    while sandbox.mails_taken() < usize::try_from(args.sends).unwrap_or(usize::MAX) {
+        bar.set_position(sandbox.mails_taken() as u64);
         tokio::time::sleep(Duration::from_millis(20)).await;
         if begun.elapsed() > Duration::from_mins(10) {
             return Err(CliError::Failed("the mails are not sent after ten minutes".to_owned()));
@@ -122,7 +122,7 @@ pub(super) async fn run(args: &CampaignsArgs, terminal: &mut Terminal) -> Result
         })
         .collect();
     terminal.answer_table(&rows, ["what", "people", "secs", "a second"], &shown)?;
-    if wrong > 0 || sandbox.mails().len() != usize::try_from(args.sends).unwrap_or(usize::MAX) {
+    if wrong > 0 || sandbox.mails_taken() != usize::try_from(args.sends).unwrap_or(usize::MAX) {
         return Err(CliError::Failed(format!("{wrong} messages are not sent, or some were sent twice")));
     }
     Ok(())
