@@ -68,7 +68,7 @@ pub(super) async fn run(args: &CampaignsArgs, terminal: &mut Terminal) -> Result
     let now = Clock::system().now();
     let counted = preview(&mut *stage.pool.acquire().await?, now, stage.house.campaigns().by(), None).await;
     let counted = counted.map_err(|error| CliError::Failed(error.to_string()))?;
-    let due = counted.steps.values().flat_map(|outcomes| outcomes.get("send")).sum();
+    let due = counted.steps.values().filter_map(|outcomes| outcomes.get("send")).sum();
     rows.push(Measured::new("planned, nothing written", due, begun));
 
     bar.set_message("a plan");
