@@ -10,7 +10,9 @@ use super::*;
 
 fn sign(key: &[u8], parts: &[&str]) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
-    parts.iter().for_each(|part| mac.update(part.as_bytes()));
+    for part in parts {
+        mac.update(part.as_bytes());
+    }
     mac.finalize().into_bytes().to_vec()
 }
 
