@@ -115,12 +115,6 @@ pub(crate) async fn waiting_due(
     .await
 }
 
-/// Has this transaction look up the outbox of each person by its index. While the first plan fills an outbox of which
-/// there are no statistics, it is taken for small, and would be read whole for every person.
-pub(crate) async fn look_up_by_index(conn: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query("set local enable_seqscan = off").execute(conn).await.map(|_| ())
-}
-
 /// Returns people on trial, with what is planned of it.
 pub(crate) async fn on_trial(conn: &mut PgConnection, users: &[UserId]) -> sqlx::Result<Vec<Person>> {
     people!(

@@ -96,7 +96,6 @@ impl Session<'_> {
         loop {
             self.check()?;
             let mut tx = self.campaigns.pool.begin().await?;
-            store::look_up_by_index(&mut tx).await?;
             let people = store::expire(&mut tx, EXPIRED_AT_ONCE).await?;
             if people.is_empty() {
                 return Ok(());
@@ -128,7 +127,6 @@ impl Session<'_> {
         for page in due.chunks(PAGE) {
             self.check()?;
             let mut tx = self.campaigns.pool.begin().await?;
-            store::look_up_by_index(&mut tx).await?;
             let people = store::on_trial(&mut tx, page).await?;
             self.open(&mut tx).await?;
             let enqueued = self
@@ -153,7 +151,6 @@ impl Session<'_> {
         for page in due.chunks(PAGE) {
             self.check()?;
             let mut tx = self.campaigns.pool.begin().await?;
-            store::look_up_by_index(&mut tx).await?;
             let people = store::waiting(&mut tx, launch, page).await?;
             self.open(&mut tx).await?;
             let enqueued = self
