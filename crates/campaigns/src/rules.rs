@@ -93,7 +93,7 @@ impl Rules for CampaignRules {
             let Some(user) = message.user.filter(|_| message.campaign != "notices") else {
                 return Ok(Check::Send);
             };
-            let person = store::person(conn, user).await?;
+            let person = store::person(conn, user, message.id).await?;
             Ok(person.map_or(Check::Cancel("no_user"), |person| self.still(&person, message, now)))
         })
     }

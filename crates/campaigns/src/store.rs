@@ -4,67 +4,88 @@ use chrono::{DateTime, Utc};
 use greenroom_mail::Recipient;
 use greenroom_model::UserId;
 use sqlx::PgConnection;
+use sqlx::types::Uuid;
 
 use crate::plan::{Person, occurrence};
 use crate::{Step, WAITLIST};
 
-/// Reads people as the planner sees them. Which steps of a campaign are planned is asked for the occurrence that the
-/// second literal names.
-macro_rules! people {
-    ($conn:expr, $campaign:literal, $occurrence:literal, $where:literal, $($args:expr),*) => {
-        sqlx::query!(
-            r#"
-            select p.id as "id!: UserId", p.email as "email!", p.is_active as "is_active!",
-                   p.marketing_opt_in as "opt_in!", p.marketing_unsubscribed_at, p.marketing_bounced_at,
-                   p.marketing_last_event, p.subscription_status, p.trial_start_date, p.trial_end_date,
-                   p.trial_notified_7d as "notified_7d!", p.trial_notified_3d as "notified_3d!",
-                   p.trial_notified_1d as "notified_1d!", p.joined_waiting_list_at, p.early_access_granted_at,
-                   p.countdown_t14_sent_at, p.countdown_t7_sent_at, p.countdown_t1_sent_at, p.launch_sent_at,
-                   p.timezone, p.organization_is_active as "organization_is_active!",
-                   (select max(coalesce(o.sent_at, o.updated_at)) from greenroom.email_outbox o
-                     where o.user_id = p.id and o.class = 'marketing'
-                       and o.state in ('sending', 'sent', 'unknown', 'delivered', 'bounced', 'complained'))
-                       as last_marketing_at,
-                   array(select o.step from greenroom.email_outbox o
-                          where o.user_id = p.id and o.campaign = '"# + $campaign + r#"'
-                            and o.occurrence = "# + $occurrence + r#") as "planned!"
-              from greenroom.campaign_people p where "# + $where,
-            $($args),*
-        )
-        .fetch_all($conn)
-        .await
-        .map(|rows| {
-            rows.into_iter()
-                .map(|row| Person {
-                    user: row.id,
-                    recipient: Recipient {
-                        email: row.email,
-                        is_active: row.is_active,
-                        opt_in: row.opt_in,
-                        unsubscribed_at: row.marketing_unsubscribed_at,
-                        bounced_at: row.marketing_bounced_at,
-                        last_event: row.marketing_last_event,
-                    },
-                    subscription_status: row.subscription_status,
-                    organization_is_active: row.organization_is_active,
-                    trial_start: row.trial_start_date,
-                    trial_end: row.trial_end_date,
-                    notified: [row.notified_7d, row.notified_3d, row.notified_1d],
-                    joined_at: row.joined_waiting_list_at,
-                    early_access_at: row.early_access_granted_at,
-                    countdown: [
-                        row.countdown_t14_sent_at,
-                        row.countdown_t7_sent_at,
-                        row.countdown_t1_sent_at,
-                        row.launch_sent_at,
-                    ],
-                    timezone: row.timezone,
-                    last_marketing_at: row.last_marketing_at,
-                    planned: row.planned,
-                })
-                .collect::<Vec<_>>()
+/// Reads people, by their ids and in their order, with what the outbox has of a campaign and occurrence of each.
+///
+/// The messages come by a statement of their own, over all of these people at once: asked person by person, the first plan
+/// of an empty outbox, of which there are no statistics, would read all of it for each.
+async fn people(
+    conn: &mut PgConnection,
+    users: &[UserId],
+    campaign: &str,
+    occurrence: impl Fn(&Person) -> Option<String>,
+) -> sqlx::Result<Vec<Person>> {
+    let rows = sqlx::query!(
+        r#"
+        select p.id as "id!: UserId", p.email as "email!", p.is_active as "is_active!",
+               p.marketing_opt_in as "opt_in!", p.marketing_unsubscribed_at, p.marketing_bounced_at,
+               p.marketing_last_event, p.subscription_status, p.trial_start_date, p.trial_end_date,
+               p.trial_notified_7d as "notified_7d!", p.trial_notified_3d as "notified_3d!",
+               p.trial_notified_1d as "notified_1d!", p.joined_waiting_list_at, p.early_access_granted_at,
+               p.countdown_t14_sent_at, p.countdown_t7_sent_at, p.countdown_t1_sent_at, p.launch_sent_at,
+               p.timezone, p.organization_is_active as "organization_is_active!"
+          from greenroom.campaign_people p
+         where p.id = any($1)
+         order by p.id
+        "#,
+        users as &[UserId]
+    );
+    let mut people: Vec<Person> = rows
+        .fetch_all(&mut *conn)
+        .await?
+        .into_iter()
+        .map(|row| Person {
+            user: row.id,
+            recipient: Recipient {
+                email: row.email,
+                is_active: row.is_active,
+                opt_in: row.opt_in,
+                unsubscribed_at: row.marketing_unsubscribed_at,
+                bounced_at: row.marketing_bounced_at,
+                last_event: row.marketing_last_event,
+            },
+            subscription_status: row.subscription_status,
+            organization_is_active: row.organization_is_active,
+            trial_start: row.trial_start_date,
+            trial_end: row.trial_end_date,
+            notified: [row.notified_7d, row.notified_3d, row.notified_1d],
+            joined_at: row.joined_waiting_list_at,
+            early_access_at: row.early_access_granted_at,
+            countdown: [
+                row.countdown_t14_sent_at,
+                row.countdown_t7_sent_at,
+                row.countdown_t1_sent_at,
+                row.launch_sent_at,
+            ],
+            timezone: row.timezone,
+            last_marketing_at: None,
+            planned: Vec::new(),
         })
-    };
+        .collect();
+    let messages = sqlx::query!(
+        r#"
+        select user_id as "user!: UserId", campaign, step, occurrence,
+               case when class = 'marketing'
+                     and state in ('sending', 'sent', 'unknown', 'delivered', 'bounced', 'complained')
+                    then coalesce(sent_at, updated_at) end as marketing_at
+          from greenroom.email_outbox where user_id = any($1)
+        "#,
+        users as &[UserId]
+    );
+    for message in messages.fetch_all(conn).await? {
+        // In order of their ids, as the query has them.
+        let Ok(place) = people.binary_search_by_key(&message.user, |person| person.user) else { continue };
+        let person = &mut people[place];
+        person.last_marketing_at = person.last_marketing_at.max(message.marketing_at);
+        if message.campaign == campaign && occurrence(person).as_deref() == Some(&message.occurrence) {
+            person.planned.push(message.step);
+        }
+    }
+    Ok(people)
 }
 
 /// Returns whose step of a trial that is due at `now` is neither had nor planned. Ids alone, so that all of them are looked
@@ -117,13 +138,7 @@ pub(crate) async fn waiting_due(
 
 /// Returns people on trial, with what is planned of it.
 pub(crate) async fn on_trial(conn: &mut PgConnection, users: &[UserId]) -> sqlx::Result<Vec<Person>> {
-    people!(
-        conn,
-        "trial",
-        "greenroom.occurrence(p.trial_end_date)",
-        "p.id = any($1) order by p.id",
-        users as &[UserId]
-    )
+    people(conn, users, "trial", |person| person.trial_end.map(occurrence)).await
 }
 
 /// Returns people on the waiting list, with what is planned for this launch.
@@ -132,7 +147,7 @@ pub(crate) async fn waiting(
     launch: DateTime<Utc>,
     users: &[UserId],
 ) -> sqlx::Result<Vec<Person>> {
-    people!(conn, "waitlist", "$1", "p.id = any($2) order by p.id", occurrence(launch), users as &[UserId])
+    people(conn, users, "waitlist", |_| Some(occurrence(launch))).await
 }
 
 /// Returns whose trial would be over at `now`.
@@ -146,8 +161,13 @@ pub(crate) async fn trials_over(conn: &mut PgConnection, now: DateTime<Utc>) -> 
     .await
 }
 
-/// Returns what a sender has to know of one person: neither their zone nor what is planned.
-pub(crate) async fn person(conn: &mut PgConnection, user: UserId) -> sqlx::Result<Option<Person>> {
+/// Returns what the sender of a message has to know of one person: neither their zone nor what is planned, and of other
+/// messages when the last news went out.
+pub(crate) async fn person(
+    conn: &mut PgConnection,
+    user: UserId,
+    message: Uuid,
+) -> sqlx::Result<Option<Person>> {
     let row = sqlx::query!(
         r#"
         select u.email, u.is_active, u.marketing_opt_in, u.subscription_status, u.trial_end_date, u.trial_notified_7d,
@@ -159,12 +179,13 @@ pub(crate) async fn person(conn: &mut PgConnection, user: UserId) -> sqlx::Resul
                                or o.id in (select m.organization_id from user_memberships m where m.user_id = u.id)))
                    as "organization_is_active!",
                (select max(coalesce(o.sent_at, o.updated_at)) from greenroom.email_outbox o
-                 where o.user_id = u.id and o.class = 'marketing'
+                 where o.user_id = u.id and o.class = 'marketing' and o.id <> $2
                    and o.state in ('sending', 'sent', 'unknown', 'delivered', 'bounced', 'complained'))
                    as last_marketing_at
           from users u where u.id = $1
         "#,
-        user.0
+        user.0,
+        message,
     );
     Ok(row.fetch_optional(conn).await?.map(|row| Person {
         user,
@@ -210,24 +231,13 @@ pub(crate) async fn expire(conn: &mut PgConnection, limit: i64) -> sqlx::Result<
     on_trial(conn, &ended).await
 }
 
-/// Settles steps that a later one has passed over: their waiting messages, and the flags of a trial.
+/// Settles steps that a later one has passed over: the flags of a trial, and messages that wait.
+///
+/// People first, as whoever changes a person does, whose triggers then come to the messages.
 pub(crate) async fn supersede(conn: &mut PgConnection, superseded: &[(UserId, Step)]) -> sqlx::Result<()> {
     if superseded.is_empty() {
         return Ok(());
     }
-    sqlx::query!(
-        r#"
-        update greenroom.email_outbox o
-           set state = 'skipped', reason = 'superseded', updated_at = greenroom.now()
-          from unnest($1::uuid[], $2::text[], $3::text[]) as s (user_id, campaign, step)
-         where o.user_id = s.user_id and o.campaign = s.campaign and o.step = s.step and o.state = 'queued'
-        "#,
-        &superseded.iter().map(|(user, _)| user.0).collect::<Vec<_>>(),
-        &superseded.iter().map(|(_, step)| step.campaign.to_owned()).collect::<Vec<_>>(),
-        &superseded.iter().map(|(_, step)| step.name.to_owned()).collect::<Vec<_>>(),
-    )
-    .execute(&mut *conn)
-    .await?;
     let of = |name: &str| -> Vec<_> {
         let those = superseded.iter().filter(|(_, step)| (step.campaign, step.name) == ("trial", name));
         those.map(|(user, _)| user.0).collect()
@@ -242,6 +252,19 @@ pub(crate) async fn supersede(conn: &mut PgConnection, superseded: &[(UserId, St
         "#,
         &of("7d"),
         &of("3d"),
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        r#"
+        update greenroom.email_outbox o
+           set state = 'skipped', reason = 'superseded', updated_at = greenroom.now()
+          from unnest($1::uuid[], $2::text[], $3::text[]) as s (user_id, campaign, step)
+         where o.user_id = s.user_id and o.campaign = s.campaign and o.step = s.step and o.state = 'queued'
+        "#,
+        &superseded.iter().map(|(user, _)| user.0).collect::<Vec<_>>(),
+        &superseded.iter().map(|(_, step)| step.campaign.to_owned()).collect::<Vec<_>>(),
+        &superseded.iter().map(|(_, step)| step.name.to_owned()).collect::<Vec<_>>(),
     )
     .execute(conn)
     .await?;

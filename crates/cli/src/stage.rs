@@ -154,7 +154,7 @@ pub(crate) async fn assemble(
         providers: providers(config, outside)?,
         llm_key: Some(Secret::from(outside.llm.api_key.as_str())),
         smtp_password: None,
-        unsubscribe_keys: Some(SecretString::from("a key for the stage and for nothing else")),
+        unsubscribe_keys: Some(SecretString::from(generate_key().expose())),
     };
     Ok(House::with_secrets(config, pool, &Clock::system(), secrets).await?)
 }

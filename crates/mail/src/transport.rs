@@ -83,7 +83,24 @@ impl Transport {
     }
 }
 
+/// Takes addresses out of what goes into a log or an error of a job.
+fn without_addresses(text: &str) -> String {
+    let words = text.split_whitespace().map(|word| if word.contains('@') { "[address]" } else { word });
+    short(&words.collect::<Vec<_>>().join(" "))
+}
+
 /// Keeps what a server said short and on one line.
 fn short(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(500).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_logged_names_nobody() {
+        let said = "550 5.7.1 <hello@house.test>:\n sender refused";
+        assert_eq!(without_addresses(said), "550 5.7.1 [address] sender refused");
+    }
 }

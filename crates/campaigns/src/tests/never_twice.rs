@@ -132,6 +132,28 @@ async fn what_nobody_knows_twice_is_given_up() {
 }
 
 #[tokio::test]
+async fn what_nobody_knows_ends_when_it_is_too_old() {
+    let world = about_to_send().await;
+    world.server.inject(every(Mishap::Drop { at: Point::Dot }));
+    world.tick().await;
+    world.server.clear_faults();
+    // Nobody works for two days.
+    world.advance(TimeDelta::days(2)).await;
+    for _ in 0..3 {
+        let sweep = world.jobs().build("mail.sweep", "{}", None).unwrap();
+        world.queue.enqueue_many(&[sweep]).await.unwrap();
+        world.drain().await;
+        world.advance(TimeDelta::minutes(5)).await;
+    }
+    assert_eq!(lines(&world).await, ["failed too_late", "unknown no_answer"]);
+    let sends: i64 = sqlx::query_scalar("select count(*) from background_jobs where job_type = 'mail.send'")
+        .fetch_one(world.db.pool())
+        .await
+        .unwrap();
+    assert_eq!(sends, 2, "it is looked for no more");
+}
+
+#[tokio::test]
 async fn an_operator_may_send_again_what_nobody_knows() {
     let world = about_to_send().await;
     world.server.inject(every(Mishap::Drop { at: Point::Dot }));

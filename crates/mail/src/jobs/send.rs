@@ -196,8 +196,13 @@ async fn decide(mail: &Mail, tx: &mut PgConnection, held: Held) -> Result<Begun,
         State::Unknown if held.message.class == Class::Service && unknowns < UNKNOWNS => {}
         state => return Ok(Begun::Over(Handled::new(state.as_str(), held.reason.as_deref()))),
     }
-    // What was begun once is not "not sent": it stays unknown where it cannot be sent again.
-    let undone = |state| if held.state == State::Queued { state } else { State::Unknown };
+    // What was begun once is not "not sent". Where it cannot be sent again, that is its end: what a person has to know
+    // would be looked for again and again while it is unknown.
+    let undone = |state| match (held.state, held.message.class) {
+        (State::Queued, _) => state,
+        (_, Class::Service) => State::Failed,
+        (_, Class::Marketing) => State::Unknown,
+    };
     if held.expires_at.is_some_and(|end| end <= now) {
         return over(tx, &held.message, undone(State::Expired), "too_late", unknowns).await;
     }

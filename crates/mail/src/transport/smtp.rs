@@ -14,7 +14,7 @@ use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter,
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout};
 
-use super::{Outcome, Reply, short};
+use super::{Outcome, Reply, short, without_addresses};
 use crate::settings::Security;
 use crate::{Composed, MailError, Settings};
 
@@ -198,15 +198,15 @@ fn judged(error: &Error, stage: Stage) -> Outcome {
     let text = words(error);
     let Some(code) = error.status().map(u16::from) else {
         return match stage {
-            Stage::Before => Outcome::Unreached(text),
+            Stage::Before => Outcome::Unreached(without_addresses(&text)),
             Stage::Envelope => Outcome::Deferred(lost(&text)),
-            Stage::Data => Outcome::Unknown(text),
+            Stage::Data => Outcome::Unknown(without_addresses(&text)),
         };
     };
     let reply = Reply { code, enhanced: enhanced_of(&text), text };
     match (stage, code) {
         // Said to us and not about the message: the greeting, the login, the sender.
-        (Stage::Before, _) => Outcome::Unreached(format!("{code} {}", reply.text)),
+        (Stage::Before, _) => Outcome::Unreached(without_addresses(&format!("{code} {}", reply.text))),
         (_, 400..500) => Outcome::Deferred(reply),
         _ => Outcome::Refused(reply),
     }
