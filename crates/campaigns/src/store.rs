@@ -72,9 +72,10 @@ async fn people(
                case when class = 'marketing'
                      and state in ('sending', 'sent', 'unknown', 'delivered', 'bounced', 'complained')
                     then coalesce(sent_at, updated_at) end as marketing_at
-          from greenroom.email_outbox where user_id = any($1)
+          -- Joined, and not compared with a list: that is looked through for every message.
+          from unnest($1::uuid[]) as page (id) join greenroom.email_outbox on user_id = page.id
         "#,
-        users as &[UserId]
+        &users.iter().map(|user| user.0).collect::<Vec<_>>(),
     );
     for message in messages.fetch_all(conn).await? {
         // In order of their ids, as the query has them.
