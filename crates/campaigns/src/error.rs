@@ -4,6 +4,7 @@ use greenroom_credits::CreditsError;
 use greenroom_mail::MailError;
 use greenroom_queue::{Class, JobError, QueueError};
 use greenroom_sync::SyncError;
+use greenroom_vault::SigningKeyError;
 
 /// Why something could not be planned or written.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +20,7 @@ pub enum CampaignsError {
     },
     /// `UNSUBSCRIBE_KEY` cannot be used.
     #[error("UNSUBSCRIBE_KEY: {0}")]
-    Key(&'static str),
+    Key(#[from] SigningKeyError),
     /// The job was told to end; what is planned stays.
     #[error("interrupted")]
     Interrupted,

@@ -22,6 +22,8 @@
 //! decoded once at start, and the padded copy made while sealing. What a caller copies out of
 //! [`Secret::expose`] is the caller's.
 //!
+//! Beside it stand [`SigningKeys`], for what need not be hidden and must not be made up.
+//!
 //! It does not know which rows hold tokens, nor how to refresh one: that is `greenroom-connections`.
 
 #[cfg(test)]
@@ -31,6 +33,7 @@ mod place;
 #[cfg(test)]
 mod python;
 mod secret;
+mod signing;
 mod stored;
 mod token;
 mod vault;
@@ -38,5 +41,6 @@ mod vault;
 pub use keys::{KeyError, generate_key};
 pub use place::{Bind, Place};
 pub use secret::Secret;
+pub use signing::{SIGNATURE_BYTES, SigningKeyError, SigningKeys};
 pub use stored::Stored;
 pub use vault::{OpenError, Vault};
