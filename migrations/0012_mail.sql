@@ -48,9 +48,15 @@ create unique index email_outbox_message_id on greenroom.email_outbox (message_i
 create index email_outbox_provider on greenroom.email_outbox (provider_message_id)
     where provider_message_id is not null;
 create index email_outbox_user on greenroom.email_outbox (user_id, created_at desc);
+-- For what is withdrawn when a fact about a person changes. Without it, statistics of yesterday can make that a walk over
+-- everything that waits.
+create index email_outbox_withdrawn on greenroom.email_outbox (user_id) where state = 'queued';
 create index email_outbox_open on greenroom.email_outbox (not_before) where state in ('queued', 'sending', 'unknown');
 -- For what a step has done lately, and for the frequency cap.
 create index email_outbox_sent on greenroom.email_outbox (campaign, step, sent_at) where sent_at is not null;
+-- For how much of a step came back lately.
+create index email_outbox_returned on greenroom.email_outbox (campaign, step, sent_at)
+    where state in ('bounced', 'complained');
 create index email_outbox_failed on greenroom.email_outbox (campaign, step, updated_at) where state = 'failed';
 
 comment on column greenroom.email_outbox.attempts is 'Tries in which a server was reached.';
@@ -107,3 +113,5 @@ comment on table greenroom.email_events is
     'owner: mail. What a provider told about a message; kept also where it matches none.';
 create index email_events_outbox on greenroom.email_events (outbox_id) where outbox_id is not null;
 create index email_events_open on greenroom.email_events (created_at) where processed_at is null;
+-- For forgetting them.
+create index email_events_old on greenroom.email_events (created_at) where processed_at is not null;

@@ -82,7 +82,7 @@ pub(super) async fn run(args: &CampaignsArgs, terminal: &mut Terminal) -> Result
 
     // What is not to be sent here would only be waited for.
     sqlx::query!("delete from background_jobs where job_type = 'mail.send'").execute(&stage.pool).await?;
-    sqlx::query!("delete from greenroom.email_outbox").execute(&stage.pool).await?;
+    sqlx::raw_sql("truncate greenroom.email_outbox cascade").execute(&stage.pool).await?;
     sqlx::query!("update users set trial_end_date = null").execute(&stage.pool).await?;
     people(&stage.pool, "sent", args.sends).await?;
     plan(&stage).await?;
