@@ -22,11 +22,13 @@ const FLOORS: [&[&str]; 8] = [
 
 /// The arrows inside a floor: who may use whom. A refresh of a token is a run that is logged (ADR 17), and
 /// what an audit finds is an entry of the trail.
-const CHAINS: [(&str, &str); 8] = [
+const CHAINS: [(&str, &str); 10] = [
     ("http", "vault"),
     ("llm", "http"),
     ("llm", "vault"),
+    ("mail", "http"),
     ("mail", "queue"),
+    ("mail", "vault"),
     ("credits", "accounts"),
     ("credits", "sync"),
     ("connections", "sync"),

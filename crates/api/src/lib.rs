@@ -58,11 +58,11 @@ use greenroom_boot::probes::Probes;
 use greenroom_campaigns::UnsubscribeKeys;
 use greenroom_connections::Consents;
 use greenroom_credits::ModelPrices;
-use greenroom_mail::events::Provider;
+use greenroom_mail::events::{Provider, Sns};
 use greenroom_queue::Queue;
 
 pub use error::StartError;
-pub use process::{exit, run, webhooks};
+pub use process::{exit, run, sns, webhooks};
 pub use routes::router;
 pub use server::serve;
 pub use settings::Settings;
@@ -80,6 +80,8 @@ pub struct Api {
     pub unsubscribe: Option<UnsubscribeKeys>,
     /// Providers of mail whose events are taken, and what verifies them.
     pub webhooks: Vec<(Provider, SecretString)>,
+    /// What verifies the events of SES.
+    pub sns: Option<Sns>,
     /// What it answers to those who watch it.
     pub probes: Probes,
     /// Its limits.

@@ -12,7 +12,7 @@ use greenroom_campaigns::UnsubscribeKeys;
 use greenroom_connections::{Consents, Providers, check_keys};
 use greenroom_credits::ModelPrices;
 use greenroom_http::Client;
-use greenroom_mail::events::Provider;
+use greenroom_mail::events::{Provider, Sns};
 use greenroom_model::Clock;
 use greenroom_queue::Queue;
 use greenroom_vault::Vault;
@@ -49,8 +49,9 @@ pub async fn run() -> Result<(), StartError> {
     let unsubscribe = secrets::optional("UNSUBSCRIBE_KEY")?;
     let unsubscribe = unsubscribe.map(|keys| UnsubscribeKeys::parse(keys.expose_secret())).transpose()?;
     let webhooks = webhooks()?;
+    let sns = sns(&config, &consents.http)?;
     let api =
-        Api { queue: Queue::new(pool), consents, model_prices, unsubscribe, webhooks, probes, settings };
+        Api { queue: Queue::new(pool), consents, model_prices, unsubscribe, webhooks, sns, probes, settings };
     serve(listener, api, shutdown).await?;
     info!("Stopped");
     Ok(())
@@ -61,6 +62,12 @@ pub fn webhooks() -> Result<Vec<(Provider, SecretString)>, BootError> {
     let secret =
         |provider: Provider| Ok(secrets::optional(provider.secret_name())?.map(|secret| (provider, secret)));
     Provider::ALL.into_iter().filter_map(|provider| secret(provider).transpose()).collect()
+}
+
+/// Returns what takes the events of SES, where topics of it are named.
+pub fn sns(config: &Config, http: &Client) -> Result<Option<Sns>, BootError> {
+    let mail: greenroom_mail::Settings = config.section("mail")?;
+    Ok((!mail.sns_topics.is_empty()).then(|| Sns::new(mail.sns_topics, http.clone())))
 }
 
 /// Puts together what asks for consents, with the keys of this database.

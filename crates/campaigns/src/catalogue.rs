@@ -122,6 +122,6 @@ pub fn sample(campaign: &str, step: &str, now: DateTime<Utc>, by: By<'_>) -> Val
         (_, "credits_exhausted") => json!({"needed": "20", "available": "3.5", "next_reset_on": moment}),
         (_, "credits_discrepancies") => json!({"accounts": 1200, "discrepancies": 2}),
         (_, "launch_moved") => json!({"launches_on": moment, "already_sent": 240}),
-        _ => json!({"campaign": "waitlist", "step": "t7", "reason": "12 of 180 addresses do not exist"}),
+        _ => json!({"campaign": "waitlist", "step": "t7", "reason": "12 of 180 were refused or came back"}),
     }
 }

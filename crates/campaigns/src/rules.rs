@@ -141,7 +141,7 @@ impl Rules for CampaignRules {
                 Happened::Delivered | Happened::Opened | Happened::Clicked => {
                     store::mark_heard(conn, user, happened.as_str(), at).await
                 }
-                Happened::Deferred | Happened::Other => Ok(()),
+                Happened::Rejected | Happened::Deferred | Happened::Other => Ok(()),
             }
         })
     }

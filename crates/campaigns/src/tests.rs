@@ -4,6 +4,7 @@ mod events;
 mod looks;
 mod never_twice;
 mod outage;
+mod transports;
 mod walk;
 mod withdrawn;
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use greenroom_mail::Mail;
-use greenroom_model::UserId;
+use greenroom_model::{Clock, UserId};
 use greenroom_queue::{Jobs, Queue, testing};
 use greenroom_sandbox::{Running, Sandbox};
 use greenroom_testkit::Database;
@@ -41,6 +42,7 @@ pub(crate) struct World {
 struct Defaults {
     campaigns: Settings,
     mail: greenroom_mail::Settings,
+    http: greenroom_http::Settings,
 }
 
 impl World {
@@ -54,12 +56,23 @@ impl World {
         launch_in: Option<TimeDelta>,
         change: impl FnOnce(&mut Settings, &mut greenroom_mail::Settings),
     ) -> Self {
+        Self::with_secrets(launch_in, greenroom_mail::Secrets::default(), change).await
+    }
+
+    /// Makes a world with other settings and secrets; Resend's key is the sandbox's.
+    pub(crate) async fn with_secrets(
+        launch_in: Option<TimeDelta>,
+        mut secrets: greenroom_mail::Secrets,
+        change: impl FnOnce(&mut Settings, &mut greenroom_mail::Settings),
+    ) -> Self {
         let db = Database::new().await;
         let server = Sandbox::start(greenroom_sandbox::Settings::default()).await.unwrap();
-        let Defaults { mut campaigns, mut mail } =
+        let Defaults { mut campaigns, mut mail, http } =
             toml::from_str(include_str!("../../../config/default.toml")).unwrap();
         let ready = server.ready();
         let (host, port) = ready.smtp.rsplit_once(':').unwrap();
+        secrets.resend_key = Some(ready.resend.api_key.as_str().into());
+        mail.resend_url = server.base_url.parse().unwrap();
         mail.transport = greenroom_mail::TransportKind::Smtp;
         mail.smtp_host = host.to_owned();
         mail.smtp_port = port.parse().unwrap();
@@ -74,7 +87,15 @@ impl World {
             keys: Some(keys),
             public_url: "https://house.test".to_owned(),
         };
-        let sender = Mail::new(db.pool().clone(), mail.clone(), &sources(), None, Arc::new(rules)).unwrap();
+        let sender = Mail::new(
+            db.pool().clone(),
+            mail.clone(),
+            &sources(),
+            &secrets,
+            greenroom_http::Client::new(&http, Clock::system()).unwrap(),
+            Arc::new(rules),
+        )
+        .unwrap();
         let campaigns = Campaigns { pool: db.pool().clone(), settings: campaigns, mail };
         let queue = Queue::new(db.pool().clone());
         Self { db, server, campaigns: Arc::new(campaigns), mail: Arc::new(sender), queue }

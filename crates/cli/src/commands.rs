@@ -2,6 +2,7 @@
 
 mod access;
 mod bench;
+mod bounce;
 mod campaign;
 mod connections;
 mod credits;
@@ -12,6 +13,7 @@ mod follow;
 mod instant;
 mod jobs;
 mod keys;
+mod mail;
 mod migrate;
 mod outbox;
 mod queues;
@@ -65,6 +67,12 @@ pub(crate) enum Command {
     /// Looks at messages one by one, sends them again and cancels them.
     #[command(subcommand)]
     Outbox(outbox::Command),
+    /// Looks at whether receivers will believe that mail is ours.
+    #[command(subcommand)]
+    Mail(mail::Command),
+    /// Takes what comes back as mail.
+    #[command(subcommand)]
+    Bounce(bounce::Command),
     /// Encrypts, decrypts, rotates and classifies a token; counts the stored ones by key and seals them again.
     #[command(subcommand)]
     Tokens(tokens::Command),
@@ -90,7 +98,7 @@ impl Command {
             Self::Sandbox(args) => sandbox::run(args, terminal).await,
             Self::Up(args) => up::run(&args).await,
             Self::Demo(args) => demo::run(&args, terminal).await,
-            Self::Bench(bench) => until_interrupted(bench::run(&bench, terminal)).await,
+            Self::Bench(bench) => Box::pin(until_interrupted(bench::run(&bench, terminal))).await,
             Self::Enrich => enrich::run(terminal),
             Self::Doctor => until_interrupted(doctor::run(terminal)).await,
             Self::Migrate => until_interrupted(migrate::run(terminal)).await,
@@ -104,6 +112,8 @@ impl Command {
             Self::Credits(command) => Box::pin(until_interrupted(credits::run(command, terminal))).await,
             Self::Campaign(command) => Box::pin(until_interrupted(campaign::run(command, terminal))).await,
             Self::Outbox(command) => until_interrupted(outbox::run(command, terminal)).await,
+            Self::Mail(command) => Box::pin(until_interrupted(mail::run(command, terminal))).await,
+            Self::Bounce(command) => until_interrupted(bounce::run(command, terminal)).await,
             Self::Access(command) => until_interrupted(access::run(command, terminal)).await,
             Self::Tokens(command) => until_interrupted(tokens::run(&command, terminal)).await,
             Self::Keys(command) => until_interrupted(keys::run(&command, terminal)).await,

@@ -32,6 +32,9 @@ pub enum CliError {
     /// A job that was waited for did not end well.
     #[error("{0}")]
     JobFailed(String),
+    /// Something stands in the way that may pass: whoever has called calls again.
+    #[error("{0}")]
+    TryAgain(String),
     /// The command failed in a way of its own.
     #[error("{0}")]
     Failed(String),
@@ -105,6 +108,7 @@ impl CliError {
             Self::Refused(_) => (Exit::Failed, "refused"),
             Self::JobFailed(_) => (Exit::Failed, "job_failed"),
             Self::Failed(_) | Self::Json(_) => (Exit::Failed, "failed"),
+            Self::TryAgain(_) => (Exit::TryAgain, "try_again"),
             Self::NotMigrated => (Exit::Precondition, "not_migrated"),
             Self::Interrupted => (Exit::Interrupted, "interrupted"),
             Self::Stream(_) => (Exit::Failed, "stream"),
@@ -288,6 +292,7 @@ mod tests {
             (AccountsError::NoSuchScope("all".to_owned()).into(), 2, "usage"),
             (OpenError::UnknownKey.into(), 1, "unknown_key"),
             (KeyError::Missing.into(), 2, "encryption_key"),
+            (CliError::TryAgain("later".to_owned()), 75, "try_again"),
             (CliError::Interrupted, 130, "interrupted"),
             (CliError::NotMigrated, 5, "not_migrated"),
         ];

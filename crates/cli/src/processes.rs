@@ -61,6 +61,7 @@ impl Processes {
             model_prices: house.model_prices().clone(),
             unsubscribe: house.unsubscribe_keys().cloned(),
             webhooks: greenroom_api::webhooks()?,
+            sns: greenroom_api::sns(config, house.http())?,
             probes,
             settings: config.section("api")?,
         };

@@ -113,16 +113,18 @@ impl Terminal {
 
     /// Reads standard input to its end, up to a limit, as text.
     pub fn read_all(&mut self, limit: u64) -> Result<String, CliError> {
-        let mut text = String::new();
-        let read = (&mut self.input).take(limit + 1).read_to_string(&mut text);
-        match read {
-            Ok(bytes) if bytes as u64 <= limit => Ok(text),
-            Ok(_) => Err(CliError::Usage(format!("standard input is longer than {limit} bytes"))),
-            Err(error) if error.kind() == ErrorKind::InvalidData => {
-                Err(CliError::Refused("standard input is not UTF-8 text"))
-            }
-            Err(error) => Err(error.into()),
+        let bytes = self.read_bytes(limit)?;
+        String::from_utf8(bytes).map_err(|_| CliError::Refused("standard input is not UTF-8 text"))
+    }
+
+    /// Reads standard input to its end, up to a limit.
+    pub fn read_bytes(&mut self, limit: u64) -> Result<Vec<u8>, CliError> {
+        let mut bytes = Vec::new();
+        let read = (&mut self.input).take(limit + 1).read_to_end(&mut bytes)?;
+        if read as u64 > limit {
+            return Err(CliError::Usage(format!("standard input is longer than {limit} bytes")));
         }
+        Ok(bytes)
     }
 
     /// Answers each line of standard input with a line of standard output, in the same order; lines are counted from 1.

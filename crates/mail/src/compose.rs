@@ -1,6 +1,7 @@
 //! A message as it goes over the wire: text first, then a page; the same bytes at every try.
 
 use chrono::{DateTime, Utc};
+use data_encoding::BASE32_NOPAD;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart, MultiPartKind, SinglePart};
 use lettre::{Address, Message as Mime};
@@ -8,8 +9,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::template::Templates;
-use crate::{MailError, Settings};
+use crate::{Mail, MailError};
 
 /// How somebody leaves a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +25,18 @@ pub struct Unsubscribe {
 pub struct Composed {
     /// Its id in the outbox, which is the key under which a provider knows it again.
     pub id: Uuid,
-    /// From whom, for the envelope.
+    /// From whom, for the envelope: where it comes back to.
     pub from: Address,
     /// To whom, for the envelope.
     pub to: Address,
+    /// From whom, for people.
+    pub sender: Mailbox,
+    /// To whom, for people.
+    pub recipient: Mailbox,
+    /// Where answers go, where that is not who writes.
+    pub reply_to: Option<Mailbox>,
+    /// Headers beside those that every message has.
+    pub headers: Vec<(String, String)>,
     /// The subject, for lists of messages.
     pub subject: String,
     /// The text.
@@ -55,22 +63,14 @@ pub(crate) struct Draft<'a> {
 
 /// Returns the name of a message for all servers and all tries. Nothing of a person is in it.
 pub(crate) fn message_id(id: Uuid, domain: &str) -> String {
-    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let hash = Sha256::digest(id.as_bytes());
-    // Each letter is the next five bits.
-    let letter = |place: usize| {
-        let bits = (0..5).map(|bit| place * 5 + bit);
-        bits.fold(0, |letter, bit| letter << 1 | usize::from(hash[bit / 8] >> (7 - bit % 8) & 1))
-    };
-    let text: String = (0..26).map(|place| char::from(LETTERS[letter(place)])).collect();
-    format!("<{text}@{domain}>")
+    let name = BASE32_NOPAD.encode(&Sha256::digest(id.as_bytes())).to_lowercase();
+    format!("<{}@{domain}>", &name[..26])
 }
 
 /// Puts a message together.
 pub(crate) fn compose(
     draft: &Draft<'_>,
-    templates: &Templates,
-    settings: &Settings,
+    Mail { settings, templates, return_paths, dkim, .. }: &Mail,
 ) -> Result<Composed, MailError> {
     let mut values: Map<String, Value> = draft.params.as_object().cloned().unwrap_or_default();
     let name = draft.full_name.and_then(|name| name.split_whitespace().next()).unwrap_or("there");
@@ -89,25 +89,39 @@ pub(crate) fn compose(
     let to: Address =
         if redirected { settings.redirect_to.parse().map_err(|error| wrong(&error))? } else { for_whom };
     let subject = if draft.is_test { format!("[TEST] {}", rendered.subject) } else { rendered.subject };
-    let mut message = Mime::builder()
-        .from(from.clone())
-        .to(Mailbox::new(draft.full_name.map(one_line), to.clone()))
-        .subject(subject.clone())
-        .date(draft.date.into())
-        .message_id(Some(message_id(draft.id, &settings.domain())));
-    if !settings.reply_to.is_empty() {
-        message = message.reply_to(settings.reply_to.parse().map_err(|error| wrong(&error))?);
-    }
+    let reply_to = settings.reply_to.as_str();
+    let reply_to = if reply_to.is_empty() {
+        None
+    } else {
+        Some(reply_to.parse::<Mailbox>().map_err(|error| wrong(&error))?)
+    };
+    let recipient = Mailbox::new(draft.full_name.map(one_line), to.clone());
+    let mut headers = Vec::new();
     if redirected {
-        message = message.raw_header(header("X-Original-To", draft.to.to_owned()));
+        headers.push(("X-Original-To".to_owned(), draft.to.to_owned()));
     }
     if let Some(Unsubscribe { url, mailto }) = &draft.unsubscribe {
         let mailto = mailto.as_ref().map_or_else(String::new, |address| format!(", <mailto:{address}>"));
-        message = message
-            .raw_header(header("List-Unsubscribe", format!("<{url}>{mailto}")))
-            .raw_header(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
+        headers.push(("List-Unsubscribe".to_owned(), format!("<{url}>{mailto}")));
+        headers.push(("List-Unsubscribe-Post".to_owned(), "List-Unsubscribe=One-Click".to_owned()));
     }
-    message = message.raw_header(header("Auto-Submitted", "auto-generated".to_owned()));
+    headers.push(("Auto-Submitted".to_owned(), "auto-generated".to_owned()));
+    if !settings.idempotency_header.is_empty() {
+        headers.push((settings.idempotency_header.clone(), draft.id.to_string()));
+    }
+    let mut message = Mime::builder()
+        .from(from.clone())
+        .to(recipient.clone())
+        .subject(subject.clone())
+        .date(draft.date.into())
+        .message_id(Some(message_id(draft.id, &settings.domain())));
+    if let Some(reply_to) = &reply_to {
+        message = message.reply_to(reply_to.clone());
+    }
+    for (name, value) in &headers {
+        let name = HeaderName::new_from_ascii(name.clone()).map_err(|error| wrong(&error))?;
+        message = message.raw_header(HeaderValue::new(name, value.clone()));
+    }
     let parts = MultiPart::builder()
         .kind(MultiPartKind::Alternative)
         // Drawn from the id, so that a message has the same bytes at every try.
@@ -115,19 +129,28 @@ pub(crate) fn compose(
         .singlepart(SinglePart::plain(rendered.txt.clone()))
         .singlepart(SinglePart::html(rendered.html.clone()));
     let mime = message.multipart(parts).map_err(|error| wrong(&error))?;
+    let bytes = mime.formatted();
+    let bytes = match dkim {
+        Some(dkim) => dkim.sign(&bytes, draft.date)?,
+        None => bytes,
+    };
+    let back_to = match return_paths {
+        Some(paths) => paths.of(draft.id).parse().map_err(|error| wrong(&error))?,
+        None => from.email.clone(),
+    };
     Ok(Composed {
         id: draft.id,
-        from: from.email,
+        from: back_to,
         to,
+        sender: from,
+        recipient,
+        reply_to,
+        headers,
         subject,
         txt: rendered.txt,
         html: rendered.html,
-        bytes: mime.formatted(),
+        bytes,
     })
-}
-
-fn header(name: &'static str, value: String) -> HeaderValue {
-    HeaderValue::new(HeaderName::new_from_ascii_str(name), value)
 }
 
 /// A header is one line, whatever a person calls himself.

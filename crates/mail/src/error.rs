@@ -14,6 +14,14 @@ pub enum MailError {
         /// The rule, as a sentence without an end.
         rule: String,
     },
+    /// A secret cannot be used.
+    #[error("{name}: {rule}")]
+    Secret {
+        /// The variable's name.
+        name: &'static str,
+        /// What is wrong with it, as a sentence without an end.
+        rule: String,
+    },
     /// A template is missing or cannot be rendered.
     #[error("the template {name}: {reason}")]
     Template {
@@ -42,6 +50,9 @@ pub enum MailError {
     /// A job could not be enqueued.
     #[error(transparent)]
     Enqueue(#[from] EnqueueError),
+    /// No names of domains can be asked for.
+    #[error("no DNS server can be asked: {0}; see /etc/resolv.conf")]
+    Resolver(String),
     /// A file could not be written.
     #[error("a file could not be written: {0}")]
     Io(#[from] std::io::Error),

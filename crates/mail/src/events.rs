@@ -8,13 +8,22 @@ mod mailgun;
 mod postmark;
 mod resend;
 mod sendgrid;
+mod ses;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::MailError;
+
+pub use ses::{Refusal, Sns};
+
+/// The name under which what comes back as mail is stored.
+pub const DSN: &str = "dsn";
+/// The name of what SES tells, which is verified by [`Sns`].
+pub const SES: &str = "ses";
 
 /// How far a signature's time may be off.
 const SKEW: TimeDelta = TimeDelta::minutes(5);
@@ -29,6 +38,8 @@ pub enum Happened {
     HardBounce,
     /// It came back for a reason that may pass.
     SoftBounce,
+    /// It was refused for what it is, or for who we are: says nothing of the address.
+    Rejected,
     /// It is tried again by the provider.
     Deferred,
     /// Its recipient said that it is spam.
@@ -50,6 +61,7 @@ impl Happened {
             Self::Delivered => "delivered",
             Self::HardBounce => "hard_bounce",
             Self::SoftBounce => "soft_bounce",
+            Self::Rejected => "rejected",
             Self::Deferred => "deferred",
             Self::Complained => "complained",
             Self::Unsubscribed => "unsubscribed",
@@ -73,9 +85,12 @@ pub struct Event {
     pub provider_message_id: Option<String>,
     /// Our own, with its angle brackets.
     pub message_id: Option<String>,
+    /// The message itself, where a return path says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Uuid>,
 }
 
-/// A provider whose events are taken.
+/// A provider whose events a secret verifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provider {
     /// Resend, by Svix.
@@ -164,14 +179,13 @@ pub fn verify(
     }
 }
 
-/// Stores events, those only that are new; returns how many those are. A token that came with other events before is
+/// Stores what a provider tells, those events only that are new; returns how many those are. A token that came with other events before is
 /// refused.
 pub async fn store(
     conn: &mut PgConnection,
-    provider: Provider,
+    provider: &str,
     verified: &Verified,
 ) -> Result<Result<u64, Unverified>, MailError> {
-    let provider = provider.as_str();
     if let Some(token) = &verified.token {
         let first = verified.events.first().map_or("", |event| &event.id);
         let known = sqlx::query_scalar!(

@@ -1,5 +1,6 @@
 //! The jobs of mail, one a file.
 
+pub(crate) mod prune;
 pub(crate) mod send;
 pub(crate) mod sweep;
 pub(crate) mod take_events;
@@ -7,15 +8,16 @@ pub(crate) mod take_events;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use greenroom_http::Client;
 use greenroom_model::UserId;
 use greenroom_queue::{Enqueued, Jobs, NewJob, Pool, enqueue};
-use secrecy::SecretString;
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::compose::{Composed, Draft, compose};
-use crate::{Class, MailError, Rules, Settings, Source, Templates, Transport};
+use crate::dkim::Dkim;
+use crate::{Class, MailError, ReturnPaths, Rules, Secrets, Settings, Source, Templates, Transport};
 
 /// What all messages draw on, so that one that cannot be reached rests for all.
 pub(crate) const TRANSPORT: Pool = Pool::named("mail.transport");
@@ -31,6 +33,10 @@ pub struct Mail {
     pub templates: Templates,
     /// What takes messages.
     pub transport: Transport,
+    /// What signs messages, where the server does not.
+    pub(crate) dkim: Option<Arc<Dkim>>,
+    /// Where messages come back to.
+    pub return_paths: Option<ReturnPaths>,
     /// What is known of people beyond their address.
     pub rules: Arc<dyn Rules>,
 }
@@ -41,12 +47,34 @@ impl Mail {
         pool: PgPool,
         settings: Settings,
         sources: &[Source],
-        password: Option<SecretString>,
+        secrets: &Secrets,
+        http: Client,
         rules: Arc<dyn Rules>,
     ) -> Result<Self, MailError> {
+        let missing =
+            |setting, name| move || MailError::Setting { setting, rule: format!("set {name} as well") };
         let templates = Templates::load(sources, &settings.templates_dir)?;
-        let transport = Transport::new(&settings, password)?;
-        Ok(Self { pool, settings, templates, transport, rules })
+        let transport = Transport::new(&settings, secrets, http)?;
+        let dkim = match (settings.dkim_selector.as_str(), &secrets.dkim_key) {
+            ("", _) => None,
+            (selector, key) => {
+                let key = key.as_ref().ok_or_else(missing("dkim_selector", "DKIM_PRIVATE_KEY"))?;
+                Some(Arc::new(Dkim::new(selector, &settings.domain(), key)?))
+            }
+        };
+        let return_paths = match (settings.bounce_domain.as_str(), &secrets.bounce_keys) {
+            ("", _) => None,
+            (domain, keys) => {
+                let keys = keys.as_ref().ok_or_else(missing("bounce_domain", "BOUNCE_KEY"))?;
+                Some(ReturnPaths::new(domain, keys)?)
+            }
+        };
+        Ok(Self { pool, settings, templates, transport, dkim, return_paths, rules })
+    }
+
+    /// Returns where receivers look for the key that signs messages, and what has to stand there.
+    pub fn dkim_record(&self) -> Option<(String, String)> {
+        self.dkim.as_ref().map(|dkim| (dkim.name(), dkim.record()))
     }
 
     /// Puts a message together that is not in the outbox: to look at, or to try.
@@ -65,7 +93,7 @@ impl Mail {
             unsubscribe,
             is_test: what.is_test,
         };
-        compose(&draft, &self.templates, &self.settings)
+        compose(&draft, self)
     }
 }
 
@@ -103,5 +131,6 @@ pub fn jobs(mail: Option<&Arc<Mail>>) -> Jobs {
         .with::<send::Send>(mail)
         .with::<sweep::Sweep>(mail)
         .with::<take_events::TakeEvents>(mail)
+        .with::<prune::Prune>(mail)
         .pool(TRANSPORT)
 }

@@ -19,13 +19,17 @@
 //! Not here: who gets what and when. What is known of a person beyond the address is asked of [`Rules`].
 
 mod backoff;
+mod bounce;
 mod compose;
+mod dkim;
+pub mod doctor;
 mod error;
 pub mod events;
 mod jobs;
 mod outbox;
 mod rate;
 mod rules;
+mod secrets;
 mod settings;
 mod steps;
 mod suppression;
@@ -33,6 +37,7 @@ mod template;
 mod transport;
 mod verdict;
 
+pub use bounce::{Report, ReturnPaths};
 pub use compose::{Composed, Unsubscribe};
 pub use error::MailError;
 pub use jobs::{Mail, Preview, jobs, take_events};
@@ -40,6 +45,7 @@ pub use outbox::{
     Class, Message, NewMessage, Notice, Row, State, Then, cancel, insert, notify, resend, rows, show,
 };
 pub use rules::{Check, NoRules, Rules, Settled};
+pub use secrets::Secrets;
 pub use settings::{Security, Settings, TransportKind};
 pub use steps::{StepRow, pause, resume, steps};
 pub use suppression::{Recipient, suppressed};

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
+use greenroom_http::Url;
+use lettre::message::header::HeaderName;
 use serde::Deserialize;
 
 use crate::MailError;
@@ -29,6 +31,18 @@ pub struct Settings {
     pub smtp_security: Security,
     /// As whom to log in; empty is without.
     pub smtp_username: String,
+    /// The header by which the server of the transport `smtp` knows a message again for a day; empty where it does not.
+    pub idempotency_header: String,
+    /// Where Resend's API is.
+    pub resend_url: Url,
+    /// The selector of the key that signs messages here; empty where the server signs.
+    pub dkim_selector: String,
+    /// The domain of return paths, which takes what comes back; empty is to who writes.
+    pub bounce_domain: String,
+    /// Topics of SNS over which SES tells what became of messages.
+    pub sns_topics: Vec<String>,
+    /// How long events are kept, in days.
+    pub keep_events_days: NonZeroU32,
     /// How long one message may take, in seconds.
     pub timeout_secs: NonZeroU32,
     /// Messages a second over all workers.
@@ -57,6 +71,8 @@ pub enum TransportKind {
     File,
     /// A server that speaks SMTP.
     Smtp,
+    /// Resend's API.
+    Resend,
     /// Nothing: messages are composed and counted as sent.
     Null,
 }
@@ -98,11 +114,30 @@ impl Settings {
                 rule: format!("{entry} is neither an address nor an @domain"),
             });
         }
-        if production && self.transport != TransportKind::Smtp && !self.reach_nobody_in_production {
+        let reaches_nobody = matches!(self.transport, TransportKind::File | TransportKind::Null);
+        if production && reaches_nobody && !self.reach_nobody_in_production {
             return wrong(
                 "transport",
-                "in production this reaches nobody: set it to smtp, or mail.reach_nobody_in_production to true",
+                "in production this reaches nobody: set it to smtp or resend, or mail.reach_nobody_in_production to true",
             );
+        }
+        if !self.idempotency_header.is_empty()
+            && HeaderName::new_from_ascii(self.idempotency_header.clone()).is_err()
+        {
+            return wrong("idempotency_header", "write a header's name, such as Resend-Idempotency-Key");
+        }
+        if !self.bounce_domain.is_empty()
+            && format!("b@{}", self.bounce_domain).parse::<lettre::Address>().is_err()
+        {
+            return wrong("bounce_domain", "write a domain that takes mail, such as bounces.example.com");
+        }
+        if let Some(topic) = self.sns_topics.iter().find(|topic| !topic.starts_with("arn:")) {
+            return Err(MailError::Setting {
+                setting: "sns_topics",
+                rule: format!(
+                    "{topic} is no topic: write one such as arn:aws:sns:eu-west-1:123456789012:mail"
+                ),
+            });
         }
         Ok(())
     }

@@ -76,36 +76,55 @@ pub async fn steps(conn: &mut PgConnection) -> sqlx::Result<Vec<StepRow>> {
 }
 
 /// Pauses a step of which too much came back lately; returns the reason if it did.
+///
+/// Called whenever something has come back. All of a week is counted only at the first few of those and then at every
+/// twentieth part more, or a list of many bad addresses would be counted for each of them.
 pub(crate) async fn judge(
     conn: &mut PgConnection,
     campaign: &str,
     step: &str,
 ) -> Result<Option<String>, MailError> {
-    let lately = sqlx::query!(
+    let back = sqlx::query!(
         r#"
-        select taken.n + refused.n as "tried!", taken.bounced + refused.hard as "bounced!",
-               taken.complained as "complained!"
-          from (select count(*) as n, count(*) filter (where state = 'bounced' and reason = 'hard_bounce') as bounced,
-                       count(*) filter (where state = 'complained') as complained
-                  from greenroom.email_outbox
-                 where campaign = $1 and step = $2 and sent_at > greenroom.now() - interval '7 days') taken,
-               (select count(*) as n, count(*) filter (where reason = 'hard_bounce') as hard
-                  from greenroom.email_outbox
-                 where campaign = $1 and step = $2 and state = 'failed'
-                   and updated_at > greenroom.now() - interval '7 days') refused
+        select (select count(*) from greenroom.email_outbox
+                 where campaign = $1 and step = $2 and state = 'failed' and reason in ('hard_bounce', 'policy')
+                   and updated_at > greenroom.now() - interval '7 days')
+             + (select count(*) from greenroom.email_outbox
+                 where campaign = $1 and step = $2 and state = 'bounced' and reason in ('hard_bounce', 'rejected')
+                   and sent_at > greenroom.now() - interval '7 days') as "bounced!",
+               (select count(*) from greenroom.email_outbox
+                 where campaign = $1 and step = $2 and state = 'complained'
+                   and sent_at > greenroom.now() - interval '7 days') as "complained!"
         "#,
         campaign,
         step,
     )
     .fetch_one(&mut *conn)
     .await?;
-    if lately.tried < LEAST {
+    let counted = back.bounced + back.complained;
+    if counted % (counted / 20).max(1) != 0 {
         return Ok(None);
     }
-    let reason = if lately.bounced * 1_000 > lately.tried * BOUNCES_PER_MILLE {
-        format!("{} of {} addresses do not exist", lately.bounced, lately.tried)
-    } else if lately.complained * 1_000 > lately.tried * COMPLAINTS_PER_MILLE {
-        format!("{} of {} people complained", lately.complained, lately.tried)
+    let tried = sqlx::query_scalar!(
+        r#"
+        select (select count(*) from greenroom.email_outbox
+                 where campaign = $1 and step = $2 and sent_at > greenroom.now() - interval '7 days')
+             + (select count(*) from greenroom.email_outbox
+                 where campaign = $1 and step = $2 and state = 'failed'
+                   and updated_at > greenroom.now() - interval '7 days') as "tried!"
+        "#,
+        campaign,
+        step,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    if tried < LEAST {
+        return Ok(None);
+    }
+    let reason = if back.bounced * 1_000 > tried * BOUNCES_PER_MILLE {
+        format!("{} of {tried} were refused or came back", back.bounced)
+    } else if back.complained * 1_000 > tried * COMPLAINTS_PER_MILLE {
+        format!("{} of {tried} people complained", back.complained)
     } else {
         return Ok(None);
     };

@@ -1,16 +1,21 @@
 //! What takes messages, and what came of it: the one place that decides whether a message was taken.
 
 mod file;
+mod resend;
 mod smtp;
 
 use std::fmt;
 use std::sync::Arc;
 
-use secrecy::SecretString;
+use chrono::{DateTime, TimeDelta, Utc};
+use greenroom_http::Client;
 
 use crate::settings::TransportKind;
 use crate::verdict::Enhanced;
-use crate::{Composed, MailError, Settings};
+use crate::{Composed, MailError, Secrets, Settings, Verdict};
+
+/// How long those that know messages again do so.
+const KNOWN_FOR: TimeDelta = TimeDelta::hours(24);
 
 /// What a server said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +26,8 @@ pub struct Reply {
     pub enhanced: Option<Enhanced>,
     /// Its words, at most 500 characters.
     pub text: String,
+    /// Its own name of the message, by which it tells later what became of it.
+    pub provider_id: Option<String>,
 }
 
 /// What came of a try.
@@ -28,8 +35,8 @@ pub struct Reply {
 pub enum Outcome {
     /// It was taken.
     Accepted(Reply),
-    /// It was not, and never will be.
-    Refused(Reply),
+    /// It was not, and never will be, for this reason.
+    Refused(Reply, Verdict),
     /// Not now: the server said so, or was lost before the message was begun.
     Deferred(Reply),
     /// No server was there, or none that lets us in: says nothing about the message.
@@ -45,6 +52,7 @@ pub struct Transport(Arc<Kind>);
 enum Kind {
     File(file::Folder),
     Smtp(smtp::Smtp),
+    Resend(resend::Resend),
     Null,
 }
 
@@ -53,6 +61,7 @@ impl fmt::Debug for Kind {
         f.write_str(match self {
             Self::File(_) => "File",
             Self::Smtp(_) => "Smtp",
+            Self::Resend(_) => "Resend",
             Self::Null => "Null",
         })
     }
@@ -60,17 +69,31 @@ impl fmt::Debug for Kind {
 
 impl Transport {
     /// Makes the transport of the settings; nothing is connected yet.
-    pub fn new(settings: &Settings, password: Option<SecretString>) -> Result<Self, MailError> {
+    pub fn new(settings: &Settings, secrets: &Secrets, http: Client) -> Result<Self, MailError> {
         Ok(Self(Arc::new(match settings.transport {
             TransportKind::File => Kind::File(file::Folder::new(&settings.folder)),
-            TransportKind::Smtp => Kind::Smtp(smtp::Smtp::new(settings, password)?),
+            TransportKind::Smtp => Kind::Smtp(smtp::Smtp::new(settings, secrets)?),
+            TransportKind::Resend => Kind::Resend(resend::Resend::new(settings, secrets, http)?),
             TransportKind::Null => Kind::Null,
         })))
     }
 
-    /// Tells whether a message that is handed over twice arrives once.
-    pub fn is_idempotent(&self) -> bool {
-        !matches!(*self.0, Kind::Smtp(_))
+    /// Tells whether a message that was first handed over then and is again now arrives once.
+    pub fn knows_again(&self, first: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+        match &*self.0 {
+            Kind::File(_) | Kind::Null => true,
+            Kind::Resend(_) => now < first + KNOWN_FOR,
+            Kind::Smtp(smtp) => smtp.is_idempotent() && now < first + KNOWN_FOR,
+        }
+    }
+
+    /// Greets the server and logs in, sends nothing, and says how it went.
+    pub async fn greet(&self) -> Result<String, String> {
+        match &*self.0 {
+            Kind::File(_) | Kind::Null => Ok("there is no server".to_owned()),
+            Kind::Smtp(smtp) => smtp.greet().await,
+            Kind::Resend(resend) => resend.greet().await,
+        }
     }
 
     /// Hands a message over. Ends by itself, whatever the other side does.
@@ -78,6 +101,7 @@ impl Transport {
         match &*self.0 {
             Kind::File(folder) => folder.send(message).await,
             Kind::Smtp(smtp) => smtp.send(message).await,
+            Kind::Resend(resend) => resend.send(message).await,
             Kind::Null => Outcome::Accepted(Reply::default()),
         }
     }

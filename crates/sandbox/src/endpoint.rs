@@ -44,6 +44,9 @@ pub enum Endpoint {
     /// A message to the mail server, from its `MAIL FROM` on
     #[serde(rename = "smtp")]
     Smtp,
+    /// `POST /emails`, as Resend's
+    #[serde(rename = "resend")]
+    Resend,
     /// `GET /youtube/v3/channels`
     #[serde(rename = "channels")]
     Channels,

@@ -1,7 +1,7 @@
 //! Local stand-ins of the outside worlds that the vendors' own clients accept.
 //!
 //! A [`Sandbox`] serves YouTube's Data API, and the consent pages and token endpoints of Google, Instagram
-//! and X, and language models of OpenAI's and Anthropic's protocols, under the vendors' own paths, on one address: a
+//! and X, Resend's API, and language models of OpenAI's and Anthropic's protocols, under the vendors' own paths, on one address: a
 //! client only replaces the scheme and host. Beside it a mail server takes what is sent to it. Behind it lies a
 //! deterministic world of any size, drawn from a seed; what a test wants to go wrong is scripted by [`Rule`]s, what it
 //! wants to happen by [`Change`]s, from within the process or over `/_sandbox`:
@@ -42,6 +42,7 @@ pub use google::{
     Bucket,
     oauth::{Account, Google},
 };
+pub use http::resend::Resend;
 pub use instagram::oauth::Instagram;
 pub use llm::Llm;
 pub use sandbox::{Ready, Running, Sandbox};

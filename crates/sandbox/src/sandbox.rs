@@ -17,7 +17,10 @@ use crate::{
         Grants, Meter,
         oauth::{Account, Google},
     },
-    http,
+    http::{
+        self,
+        resend::{Keys, Resend},
+    },
     instagram::oauth::{self as instagram, Instagram},
     llm::Llm,
     smtp::{self, Received},
@@ -45,6 +48,7 @@ pub(crate) struct Inner {
     counter: Mutex<Counter>,
     transcript: Mutex<Vec<(String, String)>>,
     mails: Mutex<Vec<Received>>,
+    resend_keys: Mutex<Keys>,
 }
 
 /// What a program needs to know to use a sandbox: printed as one line when it is ready.
@@ -60,6 +64,8 @@ pub struct Ready {
     pub twitter: Twitter,
     /// The language model's.
     pub llm: Llm,
+    /// Resend's.
+    pub resend: Resend,
     /// The mail server's address, as host:port.
     pub smtp: String,
 }
@@ -88,6 +94,7 @@ impl Sandbox {
             counter: Mutex::default(),
             transcript: Mutex::default(),
             mails: Mutex::default(),
+            resend_keys: Mutex::default(),
             settings,
         };
         Self { inner: Arc::new(inner) }
@@ -180,6 +187,10 @@ impl Sandbox {
         held(&self.inner.mails).push(mail);
     }
 
+    pub(crate) fn resend_keys(&self) -> MutexGuard<'_, Keys> {
+        held(&self.inner.resend_keys)
+    }
+
     /// Lets an owner take back what he allowed on Instagram; the account is its place in the list.
     pub fn revoke_instagram(&self, account: u16) {
         self.instagram_tokens().revoke(account);
@@ -252,6 +263,7 @@ impl Running {
             instagram: self.instagram_tokens().ready(),
             twitter: self.twitter_tokens().ready(),
             llm: Llm::new(&self.inner.settings),
+            resend: Resend::new(&self.inner.settings),
             smtp: self.smtp.to_string(),
         }
     }

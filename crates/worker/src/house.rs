@@ -32,6 +32,7 @@ pub struct House {
     campaigns: Arc<Campaigns>,
     mail: Arc<Mail>,
     unsubscribe: Option<UnsubscribeKeys>,
+    http: Client,
 }
 
 /// What a house knows that stands in no file of settings.
@@ -43,8 +44,8 @@ pub struct Secrets {
     pub providers: Providers,
     /// The key of the language model's server.
     pub llm_key: Option<Secret>,
-    /// The password of the mail server.
-    pub smtp_password: Option<SecretString>,
+    /// What mail is sent and signed with.
+    pub mail: greenroom_mail::Secrets,
     /// What signs the links by which people leave lists.
     pub unsubscribe_keys: Option<SecretString>,
 }
@@ -61,7 +62,7 @@ impl House {
             vault,
             providers,
             llm_key,
-            smtp_password: secrets::optional("SMTP_PASSWORD")?,
+            mail: greenroom_mail::Secrets::read(secrets::optional)?,
             unsubscribe_keys: secrets::optional("UNSUBSCRIBE_KEY")?,
         };
         Self::with_secrets(config, pool, clock, secrets).await
@@ -74,7 +75,7 @@ impl House {
         clock: &Clock,
         secrets: Secrets,
     ) -> Result<Self, StartError> {
-        let Secrets { vault, providers, llm_key, smtp_password, unsubscribe_keys } = secrets;
+        let Secrets { vault, providers, llm_key, mail: mail_secrets, unsubscribe_keys } = secrets;
         check_keys(pool, &vault).await?;
         let http = Client::new(&config.section("http")?, clock.clone())?;
         let settings: greenroom_youtube::Settings = config.section("youtube")?;
@@ -106,10 +107,11 @@ impl House {
         let unsubscribe =
             unsubscribe_keys.map(|keys| UnsubscribeKeys::parse(keys.expose_secret())).transpose()?;
         let public_url = consents.public_url().to_owned();
-        let (campaigns, mail) = mail(config, pool, unsubscribe.clone(), public_url, smtp_password)?;
+        let (campaigns, mail) =
+            mail(config, pool, unsubscribe.clone(), public_url, &mail_secrets, http.clone())?;
         let credits = Credits::new(pool.clone(), config.section("credits")?)?;
         let enrichment = enrichment(config, pool, clock, &credits, llm_key)?;
-        let youtube = Arc::new(Youtube::new(pool.clone(), http, tokens, settings, clock.clone()));
+        let youtube = Arc::new(Youtube::new(pool.clone(), http.clone(), tokens, settings, clock.clone()));
         Ok(Self {
             vault,
             consents,
@@ -120,12 +122,18 @@ impl House {
             campaigns,
             mail,
             unsubscribe,
+            http,
         })
     }
 
     /// Returns what signs the links by which people leave lists.
     pub fn unsubscribe_keys(&self) -> Option<&UnsubscribeKeys> {
         self.unsubscribe.as_ref()
+    }
+
+    /// Returns what calls the outside world.
+    pub fn http(&self) -> &Client {
+        &self.http
     }
 
     /// Returns what sends mail.
@@ -165,7 +173,8 @@ pub fn mail(
     pool: &PgPool,
     keys: Option<UnsubscribeKeys>,
     public_url: String,
-    smtp_password: Option<SecretString>,
+    secrets: &greenroom_mail::Secrets,
+    http: Client,
 ) -> Result<(Arc<Campaigns>, Arc<Mail>), StartError> {
     let settings: greenroom_campaigns::Settings = config.section("campaigns")?;
     let mail_settings: greenroom_mail::Settings = config.section("mail")?;
@@ -174,7 +183,7 @@ pub fn mail(
     let campaigns = Campaigns { pool: pool.clone(), settings: settings.clone(), mail: mail_settings.clone() };
     let rules = Arc::new(CampaignRules { settings, keys, public_url });
     let sources = greenroom_campaigns::sources();
-    let mail = Mail::new(pool.clone(), mail_settings, &sources, smtp_password, rules)?;
+    let mail = Mail::new(pool.clone(), mail_settings, &sources, secrets, http, rules)?;
     Ok((Arc::new(campaigns), Arc::new(mail)))
 }
 

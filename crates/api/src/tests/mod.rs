@@ -24,7 +24,7 @@ use greenroom_boot::signals::Shutdown;
 use greenroom_connections::youtube::{self, NewConnection};
 use greenroom_connections::{Consents, OauthClient, OauthSettings, Providers};
 use greenroom_http::Client;
-use greenroom_mail::events::Provider;
+use greenroom_mail::events::{Provider, Sns};
 use greenroom_model::{Clock, ConnectionId, JobId, OrganizationId, UserId};
 use greenroom_queue::{NewJob, Queue};
 use greenroom_sandbox::{Running, Sandbox};
@@ -86,6 +86,8 @@ pub(crate) const RESEND_SECRET: &str =
     "whsec_YW4gb2xkIHNlY3JldCBvZiB0aGVzZSB0ZXN0cw==,whsec_YSBzZWNyZXQgb2YgdGhlc2UgdGVzdHM=";
 pub(crate) const MAILGUN_KEY: &str = "key-of-these-tests";
 pub(crate) const POSTMARK_LOGIN: &str = "postmark:a password of these tests";
+/// The one topic of SNS that is believed.
+pub(crate) const SNS_TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:mail";
 
 pub(crate) fn settings() -> Settings {
     let mut config: toml::Table = include_str!("../../../../config/default.toml").parse().unwrap();
@@ -109,7 +111,8 @@ fn api(
         (Provider::Mailgun, SecretString::from(MAILGUN_KEY)),
         (Provider::Postmark, SecretString::from(POSTMARK_LOGIN)),
     ];
-    Api { queue: queue.clone(), consents, model_prices, unsubscribe, webhooks, probes, settings }
+    let sns = Some(Sns::new(vec![SNS_TOPIC.to_owned()], consents.http.clone()));
+    Api { queue: queue.clone(), consents, model_prices, unsubscribe, webhooks, sns, probes, settings }
 }
 
 /// Consents that the sandbox plays, and that come back to this address.

@@ -114,6 +114,26 @@ async fn postmark_knows_a_password_and_strangers_know_nothing() {
     assert_eq!(stored(&world).await, ["postmark complained"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn ses_is_believed_by_its_topic_and_amazons_certificate_only() {
+    let world = World::new().await;
+    let notice = |topic: &str, url: &str| {
+        json!({"Type": "Notification", "MessageId": "m", "TopicArn": topic, "Message": "{}", "Signature": "AAAA",
+               "Timestamp": "2026-11-01T10:00:00.000Z", "SignatureVersion": "2", "SigningCertURL": url})
+    };
+    let amazons = "https://sns.eu-west-1.amazonaws.com/x.pem";
+    for body in [
+        notice("arn:aws:sns:eu-west-1:999999999999:mail", amazons),
+        notice(SNS_TOPIC, "https://sns.eu-west-1.amazonaws.com.evil.test/x.pem"),
+        notice(SNS_TOPIC, "http://127.0.0.1:9/x.pem"),
+        json!({"Type": "Notification"}),
+    ] {
+        let request = world.request(Method::POST, "/webhooks/email/ses").body(body.to_string());
+        assert_eq!(request.send().await.unwrap().status(), 401, "{body}");
+    }
+    assert!(stored(&world).await.is_empty());
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }

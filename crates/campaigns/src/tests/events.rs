@@ -22,13 +22,20 @@ async fn tell(world: &World, happened: Happened, at: DateTime<Utc>) {
     let sql = "select message_id from greenroom.email_outbox where message_id is not null";
     let message_id: String = sqlx::query_scalar(sql).fetch_one(world.db.pool()).await.unwrap();
     let id = UserId::new().to_string();
-    let event = Event { id, happened, at: Some(at), provider_message_id: None, message_id: Some(message_id) };
+    let event = Event {
+        id,
+        happened,
+        at: Some(at),
+        provider_message_id: None,
+        message_id: Some(message_id),
+        message: None,
+    };
     tell_all(world, vec![event]).await;
 }
 
 async fn tell_all(world: &World, events: Vec<Event>) {
     let mut conn = world.db.pool().acquire().await.unwrap();
-    store(&mut conn, Provider::Resend, &Verified::of(events)).await.unwrap().unwrap();
+    store(&mut conn, Provider::Resend.as_str(), &Verified::of(events)).await.unwrap().unwrap();
     greenroom_mail::take_events(&mut conn).await.unwrap();
     drop(conn);
     world.drain().await;
@@ -69,6 +76,7 @@ async fn a_bounce_ends_all_mail_and_what_matches_nobody_is_kept() {
         at: None,
         provider_message_id: Some("nobody's".to_owned()),
         message_id: Some("<nobody@example.test>".to_owned()),
+        message: None,
     };
     tell_all(&world, vec![stranger.clone(), stranger]).await;
     assert_eq!(world.column(ada, "marketing_bounced_at").await, None);

@@ -275,7 +275,7 @@ async fn a_step_of_which_too_much_comes_back_is_paused() {
     assert_eq!(counts, [("failed".to_owned(), 40), ("queued".to_owned(), 20), ("sent".to_owned(), 60)]);
     let rows = greenroom_mail::steps(&mut world.db.pool().acquire().await.unwrap()).await.unwrap();
     let paused = rows.iter().find(|row| row.step == "7d").unwrap();
-    assert_eq!(paused.reason.as_deref(), Some("40 of 100 addresses do not exist"));
+    assert_eq!(paused.reason.as_deref(), Some("40 of 100 were refused or came back"));
     assert_eq!(world.lines(admin).await, ["notices.step_paused sent"]);
 }
 

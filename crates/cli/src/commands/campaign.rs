@@ -127,7 +127,7 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
                     let text = format!("sent; the server said: {} {}", reply.code, reply.text);
                     terminal.answer(&json!({"sent": true, "code": reply.code}), || text)
                 }
-                Outcome::Refused(reply) | Outcome::Deferred(reply) => {
+                Outcome::Refused(reply, _) | Outcome::Deferred(reply) => {
                     Err(CliError::Failed(format!("the server said: {} {}", reply.code, reply.text)))
                 }
                 Outcome::Unreached(why) | Outcome::Unknown(why) => {
@@ -181,14 +181,16 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
 }
 
 /// Puts together what plans and what sends, as a worker would.
-fn house(terminal: &Terminal, pool: &PgPool) -> Result<(Campaigns, Mail), CliError> {
+pub(super) fn house(terminal: &Terminal, pool: &PgPool) -> Result<(Campaigns, Mail), CliError> {
     let config = Config::load()?;
     let keys = terminal.optional_secret("UNSUBSCRIBE_KEY")?;
     let keys = keys.map(|keys| UnsubscribeKeys::parse(keys.expose_secret())).transpose().map_err(told)?;
     let oauth: greenroom_connections::OauthSettings = config.section("oauth")?;
-    let password = terminal.optional_secret("SMTP_PASSWORD")?;
+    let secrets = greenroom_mail::Secrets::read(|name| terminal.optional_secret(name))?;
+    let http = greenroom_http::Client::new(&config.section("http")?, Clock::system())
+        .map_err(|error| CliError::Failed(error.to_string()))?;
     let (campaigns, mail) =
-        greenroom_worker::mail(&config, pool, keys, oauth.public_url.to_string(), password)?;
+        greenroom_worker::mail(&config, pool, keys, oauth.public_url.to_string(), &secrets, http)?;
     Ok((Arc::unwrap_or_clone(campaigns), Arc::unwrap_or_clone(mail)))
 }
 

@@ -15,6 +15,11 @@ pub(super) async fn run(terminal: &mut Terminal) -> Result<(), CliError> {
         Err(CliError::Boot(refusal)) => vec![of_refusal(&refusal).ok_or(refusal)?],
         Err(other) => return Err(other),
     };
+    tell(&findings, terminal)
+}
+
+/// Tells findings; a problem among them is how the command ends.
+pub(super) fn tell(findings: &[Finding], terminal: &mut Terminal) -> Result<(), CliError> {
     let problems = findings.iter().filter(|finding| finding.health == Health::Problem).count();
     let rows: Vec<_> = findings.iter().map(row).collect();
     let document = json!({"healthy": problems == 0, "findings": findings});

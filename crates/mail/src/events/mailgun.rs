@@ -73,6 +73,7 @@ pub(super) fn verify(delivery: Delivery<'_>, secret: &SecretString) -> Result<Ve
         at,
         provider_message_id: None,
         message_id: message_id.map(|id| format!("<{}>", id.trim_matches(['<', '>']))),
+        message: None,
     };
     Ok(Verified { events: vec![event], token: Some(signature.token) })
 }

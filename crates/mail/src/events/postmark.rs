@@ -56,6 +56,7 @@ pub(super) fn verify(delivery: Delivery<'_>, secret: &SecretString) -> Result<Ve
         at,
         provider_message_id: Some(body.message_id),
         message_id: None,
+        message: None,
     };
     Ok(Verified { events: vec![event], token: None })
 }

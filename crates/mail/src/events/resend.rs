@@ -73,6 +73,7 @@ pub(super) fn verify(delivery: Delivery<'_>, secret: &SecretString) -> Result<Ve
         at: body.created_at,
         provider_message_id: body.data.email_id,
         message_id: body.data.message_id,
+        message: None,
     };
     Ok(Verified { events: vec![event], token: None })
 }

@@ -45,6 +45,7 @@ pub(super) fn verify(delivery: Delivery<'_>, secret: &SecretString) -> Result<Ve
         // What follows the first dot is the filter's, and another at every event.
         provider_message_id: told.sg_message_id.map(|id| id.split('.').next().unwrap_or_default().to_owned()),
         message_id: told.smtp_id,
+        message: None,
     });
     Ok(Verified { events: events.collect(), token: None })
 }
@@ -53,7 +54,7 @@ fn happened(told: &Told) -> Happened {
     match told.event.as_str() {
         "delivered" => Happened::Delivered,
         // "blocked" is a bounce that says nothing of the address.
-        "bounce" if told.kind.as_deref() == Some("blocked") => Happened::SoftBounce,
+        "bounce" if told.kind.as_deref() == Some("blocked") => Happened::Rejected,
         "bounce" if told.status.as_deref().is_some_and(|status| status.starts_with('4')) => {
             Happened::SoftBounce
         }
@@ -103,7 +104,7 @@ mod tests {
         let told: Vec<_> = events.iter().map(|event| (event.id.as_str(), event.happened)).collect();
         assert_eq!(
             told,
-            [("a", Happened::HardBounce), ("b", Happened::SoftBounce), ("c", Happened::Complained)]
+            [("a", Happened::HardBounce), ("b", Happened::Rejected), ("c", Happened::Complained)]
         );
         assert_eq!(events[0].message_id.as_deref(), Some("<m@x.test>"));
         assert_eq!(events[1].provider_message_id.as_deref(), Some("id"));

@@ -19,7 +19,7 @@ use crate::compose::{Composed, Draft, compose, message_id};
 use crate::rate::{Slot, group_of, slow_down, take};
 use crate::transport::{Outcome, Reply};
 use crate::{
-    Check, Class, MailError, Message, Recipient, Settled, State, Verdict, backoff, steps, suppressed, verdict,
+    Check, Class, MailError, Message, Recipient, Settled, State, Verdict, backoff, steps, suppressed,
 };
 
 /// When a message that people have to get is sent once more after nobody knew.
@@ -92,6 +92,17 @@ struct Ready {
     attempts: i16,
     unknowns: i16,
     expires_at: Option<DateTime<Utc>>,
+    /// When its first try began.
+    date: DateTime<Utc>,
+    /// What it is again if this try comes to nothing: nobody knows of an earlier one, or there was none.
+    otherwise: State,
+}
+
+impl Ready {
+    /// Returns why it is open after a try that came to nothing; what nobody knows of an earlier one outweighs it.
+    fn why(&self, reason: &'static str) -> &'static str {
+        if self.otherwise == State::Unknown { "no_answer" } else { reason }
+    }
 }
 
 /// The row, locked, with what is known of its recipient.
@@ -183,7 +194,7 @@ async fn decide(mail: &Mail, tx: &mut PgConnection, held: Held) -> Result<Begun,
     match held.state {
         State::Queued => {}
         // The transport knows a message that it has had.
-        State::Sending if mail.transport.is_idempotent() => {}
+        State::Sending | State::Unknown if mail.transport.knows_again(held.date, now) => {}
         State::Sending => {
             unknowns += 1;
             if held.message.class == Class::Marketing {
@@ -193,7 +204,10 @@ async fn decide(mail: &Mail, tx: &mut PgConnection, held: Held) -> Result<Begun,
                 return over(tx, &held.message, State::Failed, "unknown", unknowns).await;
             }
         }
-        State::Unknown if held.message.class == Class::Service && unknowns < UNKNOWNS => {}
+        State::Unknown if held.message.class == Class::Service && unknowns < UNKNOWNS => {
+            // While the transport knew it again, that was not counted.
+            unknowns = unknowns.max(1);
+        }
         state => return Ok(Begun::Over(Handled::new(state.as_str(), held.reason.as_deref()))),
     }
     // What was begun once is not "not sent". Where it cannot be sent again, that is its end: what a person has to know
@@ -249,7 +263,7 @@ async fn decide(mail: &Mail, tx: &mut PgConnection, held: Held) -> Result<Begun,
         unsubscribe,
         is_test: false,
     };
-    let composed = compose(&draft, &mail.templates, &mail.settings)?;
+    let composed = compose(&draft, mail)?;
     let group = group_of(&who.email);
     // Last, since whoever takes from a rate holds it until the commit.
     if !held.has_slot {
@@ -281,9 +295,16 @@ async fn decide(mail: &Mail, tx: &mut PgConnection, held: Held) -> Result<Begun,
     )
     .execute(&mut *tx)
     .await?;
-    let ready =
-        Ready { message: held.message, composed, group, attempts, unknowns, expires_at: held.expires_at };
-    Ok(Begun::Ready(Box::new(ready)))
+    Ok(Begun::Ready(Box::new(Ready {
+        message: held.message,
+        composed,
+        group,
+        attempts,
+        unknowns,
+        expires_at: held.expires_at,
+        date: held.date,
+        otherwise: if held.state == State::Queued { State::Queued } else { State::Unknown },
+    })))
 }
 
 /// Writes that nothing is sent, and why.
@@ -331,8 +352,7 @@ async fn end(mail: &Mail, ctx: &Context, ready: &Ready, outcome: Outcome) -> Res
             }
             finish(tx, ctx, ready, State::Sent, None).await
         }
-        Outcome::Refused(reply) => {
-            let judged = verdict(reply.code, reply.enhanced, &reply.text);
+        Outcome::Refused(reply, judged) => {
             if judged == Verdict::Fault {
                 tracing::error!(mail.id = %ready.message.id, code = reply.code, "A server says that we are at fault");
             }
@@ -348,16 +368,24 @@ async fn end(mail: &Mail, ctx: &Context, ready: &Ready, outcome: Outcome) -> Res
             finish(tx, ctx, ready, State::Failed, Some(judged.as_str())).await
         }
         Outcome::Deferred(reply) => {
-            if matches!(reply.code, 421 | 450 | 451 | 454) {
+            if matches!(reply.code, 421 | 429 | 450 | 451 | 454) {
                 slow_down(&mut tx, &mail.settings, ready.group).await?;
             }
             let at = now + backoff::wait(ready.message.id, ready.attempts);
-            if ready.expires_at.is_some_and(|end| end <= at) {
+            if ready.otherwise == State::Queued && ready.expires_at.is_some_and(|end| end <= at) {
                 settle(&mut tx, ready, State::Expired, Some("too_late"), Some(&reply), ready.unknowns)
                     .await?;
                 return finish(tx, ctx, ready, State::Expired, Some("too_late")).await;
             }
-            settle(&mut tx, ready, State::Queued, Some("deferred"), Some(&reply), ready.unknowns).await?;
+            settle(
+                &mut tx,
+                ready,
+                ready.otherwise,
+                Some(ready.why("deferred")),
+                Some(&reply),
+                ready.unknowns,
+            )
+            .await?;
             move_to(&mut tx, ready.message.id, at, false).await?;
             tx.commit().await?;
             count(&ready.message, "deferred", ready.group);
@@ -367,9 +395,11 @@ async fn end(mail: &Mail, ctx: &Context, ready: &Ready, outcome: Outcome) -> Res
             // Says nothing about the message: the try does not count, and everybody waits for the transport.
             sqlx::query!(
                 "update greenroom.email_outbox
-                    set state = 'queued', reason = 'unreached', attempts = attempts - 1, updated_at = greenroom.now()
+                    set state = $2, reason = $3, attempts = attempts - 1, updated_at = greenroom.now()
                   where id = $1 and state = 'sending'",
-                ready.message.id
+                ready.message.id,
+                ready.otherwise.as_str(),
+                ready.why("unreached"),
             )
             .execute(&mut *tx)
             .await?;
@@ -378,8 +408,16 @@ async fn end(mail: &Mail, ctx: &Context, ready: &Ready, outcome: Outcome) -> Res
             Err(Stop::trip(Scope::Pool, None, format!("the mail server cannot be used: {why}")))
         }
         Outcome::Unknown(why) => {
-            let unknowns = ready.unknowns + 1;
             tracing::warn!(mail.id = %ready.message.id, why, "Nobody knows whether a message was taken");
+            if mail.transport.knows_again(ready.date, now) {
+                settle(&mut tx, ready, State::Unknown, Some("no_answer"), None, ready.unknowns).await?;
+                let at = now + backoff::wait(ready.message.id, ready.attempts);
+                move_to(&mut tx, ready.message.id, at, false).await?;
+                tx.commit().await?;
+                count(&ready.message, "unknown", ready.group);
+                return Err(Stop::snooze_until(at, "it is asked again whether it was taken"));
+            }
+            let unknowns = ready.unknowns + 1;
             if ready.message.class == Class::Service && unknowns >= UNKNOWNS {
                 settle(&mut tx, ready, State::Failed, Some("unknown"), None, unknowns).await?;
                 return finish(tx, ctx, ready, State::Failed, Some("unknown")).await;
@@ -412,6 +450,7 @@ async fn settle(
         r#"
         update greenroom.email_outbox
            set state = $2, reason = $3, unknowns = $4, smtp_code = $5, enhanced_status = $6, response = $7,
+               provider_message_id = coalesce($8, provider_message_id),
                sent_at = case when $2 = 'sent' then greenroom.now() else sent_at end, updated_at = greenroom.now()
          where id = $1 and (state = 'sending' or (state = 'unknown' and $2 = 'sent'))
         "#,
@@ -422,6 +461,7 @@ async fn settle(
         reply.map(|reply| i32::from(reply.code)).filter(|code| *code > 0),
         reply.and_then(|reply| reply.enhanced).map(|enhanced| enhanced.to_string()),
         reply.map(|reply| reply.text.clone()),
+        reply.and_then(|reply| reply.provider_id.clone()),
     )
     .execute(tx)
     .await?;

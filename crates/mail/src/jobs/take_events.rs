@@ -103,11 +103,12 @@ async fn find(conn: &mut PgConnection, event: &Event) -> sqlx::Result<Option<Abo
         select id, user_id as "user_id: UserId", campaign, step, occurrence, class, state
           from greenroom.email_outbox
          where id = coalesce((select id from greenroom.email_outbox where provider_message_id = $1 limit 1),
-                             (select id from greenroom.email_outbox where message_id = $2 limit 1))
+                             (select id from greenroom.email_outbox where message_id = $2 limit 1), $3)
            for update
         "#,
         event.provider_message_id,
         event.message_id,
+        event.message,
     );
     Ok(row.fetch_optional(conn).await?.map(|row| About {
         message: Message {
@@ -132,7 +133,7 @@ async fn apply(
 ) -> Result<(), MailError> {
     let becomes = match event.happened {
         Happened::Delivered => Some("delivered"),
-        Happened::HardBounce | Happened::SoftBounce => Some("bounced"),
+        Happened::HardBounce | Happened::SoftBounce | Happened::Rejected => Some("bounced"),
         Happened::Complained => Some("complained"),
         _ => None,
     };
@@ -164,7 +165,7 @@ async fn apply(
     if let Some(user) = about.message.user {
         mail.rules.heard(conn, user, event.happened, at).await?;
     }
-    if let Happened::HardBounce | Happened::Complained = event.happened {
+    if let Happened::HardBounce | Happened::Rejected | Happened::Complained = event.happened {
         let Message { campaign, step, .. } = &about.message;
         if let Some(reason) = steps::judge(conn, campaign, step).await? {
             tracing::error!(campaign, step, reason, "A step was paused: too much of it came back");

@@ -11,12 +11,12 @@ use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout};
 
 use super::{Outcome, Reply, short, without_addresses};
 use crate::settings::Security;
-use crate::{Composed, MailError, Settings};
+use crate::{Composed, MailError, Secrets, Settings, verdict};
 
 /// How long a server may take to let us in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -45,6 +45,7 @@ pub(super) struct Smtp {
     credentials: Option<Credentials>,
     tls: TlsParameters,
     limit: Duration,
+    is_idempotent: bool,
     idle: Mutex<Vec<Open>>,
 }
 
@@ -55,9 +56,9 @@ struct Open {
 }
 
 impl Smtp {
-    pub(super) fn new(settings: &Settings, password: Option<SecretString>) -> Result<Self, MailError> {
+    pub(super) fn new(settings: &Settings, secrets: &Secrets) -> Result<Self, MailError> {
         let wrong = |setting, rule: String| MailError::Setting { setting, rule };
-        let credentials = match (settings.smtp_username.as_str(), password) {
+        let credentials = match (settings.smtp_username.as_str(), &secrets.smtp_password) {
             ("", _) => None,
             (_, None) => return Err(wrong("smtp_username", "set SMTP_PASSWORD as well".to_owned())),
             (user, Some(password)) => {
@@ -78,8 +79,36 @@ impl Smtp {
             credentials,
             tls,
             limit: Duration::from_secs(settings.timeout_secs.get().into()),
+            is_idempotent: !settings.idempotency_header.is_empty(),
             idle: Mutex::default(),
         })
+    }
+
+    /// Tells whether the server knows a message again by its header.
+    pub(super) fn is_idempotent(&self) -> bool {
+        self.is_idempotent
+    }
+
+    /// Greets the server and logs in.
+    pub(super) async fn greet(&self) -> Result<String, String> {
+        let connected = timeout(self.limit, self.connect()).await;
+        let mut connection = match connected {
+            Err(_) => return Err(format!("{}:{} did not let us in in time", self.host, self.port)),
+            Ok(Err(error)) => {
+                let why = without_addresses(&words(&error));
+                return Err(format!("{}:{} cannot be used: {why}", self.host, self.port));
+            }
+            Ok(Ok(connection)) => connection,
+        };
+        let safe = match self.security {
+            Security::Tls => "over TLS",
+            Security::Starttls => "over TLS by STARTTLS",
+            Security::None => "WITHOUT TLS",
+        };
+        let login = if self.credentials.is_some() { "and logged us in" } else { "without a login" };
+        // What was wanted is known by now.
+        let _ = timeout(CONNECT_TIMEOUT, connection.quit()).await;
+        Ok(format!("{}:{} answers {safe} {login}", self.host, self.port))
     }
 
     pub(super) async fn send(&self, message: &Composed) -> Outcome {
@@ -144,7 +173,8 @@ impl Smtp {
         stage.store(Stage::Data as u8, Ordering::Relaxed);
         let response = connection.message(&message.bytes).await?;
         let text = short(&response.message().collect::<Vec<_>>().join(" "));
-        let reply = Reply { code: response.code().into(), enhanced: enhanced_of(&text), text };
+        let provider_id = provider_id(&text);
+        let reply = Reply { code: response.code().into(), enhanced: enhanced_of(&text), text, provider_id };
         open.messages += 1;
         self.keep(open);
         Ok(reply)
@@ -203,18 +233,21 @@ fn judged(error: &Error, stage: Stage) -> Outcome {
             Stage::Data => Outcome::Unknown(without_addresses(&text)),
         };
     };
-    let reply = Reply { code, enhanced: enhanced_of(&text), text };
+    let reply = Reply { code, enhanced: enhanced_of(&text), text, provider_id: None };
     match (stage, code) {
         // Said to us and not about the message: the greeting, the login, the sender.
         (Stage::Before, _) => Outcome::Unreached(without_addresses(&format!("{code} {}", reply.text))),
         (_, 400..500) => Outcome::Deferred(reply),
-        _ => Outcome::Refused(reply),
+        _ => {
+            let verdict = verdict(code, reply.enhanced, &reply.text);
+            Outcome::Refused(reply, verdict)
+        }
     }
 }
 
 /// What a server would have said that was lost before it took anything.
 fn lost(text: &str) -> Reply {
-    Reply { code: 0, enhanced: None, text: short(text) }
+    Reply { text: short(text), ..Reply::default() }
 }
 
 /// Returns what the server said, or what went wrong, without the library's own words around it.
@@ -223,6 +256,33 @@ fn words(error: &Error) -> String {
     short(&source.unwrap_or_else(|| error.to_string()))
 }
 
+/// Returns the server's own name of a message, where it says one: its last word, as in `250 Ok: queued as 4fXk2Q1Zz3`.
+fn provider_id(text: &str) -> Option<String> {
+    let last = text.split_whitespace().last()?.trim_matches(['<', '>', '.', ';']);
+    let is_name = last.len() >= 10
+        && last.bytes().any(|byte| byte.is_ascii_digit())
+        && last.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    is_name.then(|| last.to_owned())
+}
+
 fn enhanced_of(text: &str) -> Option<crate::Enhanced> {
     text.split_whitespace().next().and_then(|first| first.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_that_a_server_gives_is_its_last_word() {
+        let named = |text: &str| provider_id(text);
+        let ses = "0102018f3c1e7b1a-7c3d9e2f-1a2b-3c4d-5e6f-000000000000-000000";
+        assert_eq!(named(&format!("Ok {ses}")).as_deref(), Some(ses));
+        assert_eq!(named("Ok: queued as 7rYXkbqFQ1yWvZpG5vQ").as_deref(), Some("7rYXkbqFQ1yWvZpG5vQ"));
+        assert_eq!(named("2.0.0 Ok: queued as 4fXk2Q1Zz3."), Some("4fXk2Q1Zz3".to_owned()));
+        for nameless in ["2.0.0 taken", "Ok", "", "2.0.0 message accepted for delivery", "2.0.0 queued <1@x>"]
+        {
+            assert_eq!(named(nameless), None, "{nameless}");
+        }
+    }
 }

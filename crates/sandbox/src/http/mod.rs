@@ -3,6 +3,7 @@
 mod control;
 mod llm;
 mod oauth;
+pub(crate) mod resend;
 mod transcript;
 mod vendor;
 
@@ -42,6 +43,8 @@ pub(crate) fn router(sandbox: &Sandbox) -> Router {
         .route("/2/users/me", get(oauth::twitter_me))
         .route("/v1/chat/completions", post(llm::completions))
         .route("/v1/messages", post(llm::messages))
+        .route("/emails", post(resend::send))
+        .route("/domains", get(resend::domains))
         .route("/youtube/v3/channels", list(Endpoint::Channels))
         .route("/youtube/v3/playlistItems", list(Endpoint::PlaylistItems))
         .route("/youtube/v3/videos", list(Endpoint::Videos))
