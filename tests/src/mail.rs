@@ -40,8 +40,8 @@ async fn people(world: &World, each: i32) {
     .unwrap();
 }
 
-/// Starts a process that sends, to the world's mail server and at any hour.
-fn sender(world: &World) -> WorkerProcess {
+/// Starts a process that serves queues and sends to the world's mail server, at any hour.
+fn process(world: &World, queues: &str, timeout_secs: u32) -> WorkerProcess {
     let (ready, launch) =
         (world.sandbox.ready(), world.db.clock().now() + TimeDelta::days(14) - TimeDelta::hours(1));
     let (host, port) = ready.smtp.rsplit_once(':').unwrap();
@@ -49,14 +49,14 @@ fn sender(world: &World) -> WorkerProcess {
     let launch = launch.date_naive().and_hms_opt(0, 0, 0).unwrap().and_utc().to_rfc3339();
     WorkerProcess::start_in(
         world,
-        QUEUES,
+        queues,
         &[
             ("GREENROOM__MAIL__TRANSPORT", "smtp"),
             ("GREENROOM__MAIL__SMTP_HOST", host),
             ("GREENROOM__MAIL__SMTP_PORT", port),
             ("GREENROOM__MAIL__SMTP_SECURITY", "none"),
             ("GREENROOM__MAIL__POSTAL_ADDRESS", "1 Stage Door, London"),
-            ("GREENROOM__MAIL__TIMEOUT_SECS", "2"),
+            ("GREENROOM__MAIL__TIMEOUT_SECS", &timeout_secs.to_string()),
             ("GREENROOM__MAIL__RATE_PER_SEC", "10000"),
             ("GREENROOM__CAMPAIGNS__WINDOW_OPENS", "00:00"),
             ("GREENROOM__CAMPAIGNS__WINDOW_CLOSES", "00:00"),
@@ -66,9 +66,151 @@ fn sender(world: &World) -> WorkerProcess {
     )
 }
 
+fn sender(world: &World, timeout_secs: u32) -> WorkerProcess {
+    process(world, QUEUES, timeout_secs)
+}
+
 async fn enqueue(world: &World, kind: &str) {
     let job = greenroom_worker::jobs(None).build(kind, "{}", None).unwrap();
     Queue::new(world.pool().clone()).enqueue_many(&[job]).await.unwrap();
+}
+
+/// Lets time pass until what was deferred, rescued or has lost its job has come back.
+async fn settle(world: &World) {
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        world.db.advance(Duration::from_mins(7)).await;
+        enqueue(world, "mail.sweep").await;
+        world.until("select not exists (select from background_jobs where status = 'running')").await;
+        let open = "select count(*) from background_jobs where status in ('pending', 'running') and job_type = 'mail.send'";
+        if world.number(open).await == 0 {
+            break;
+        }
+    }
+    world.until(IS_SETTLED).await;
+}
+
+/// Counts what the server has taken, by address.
+fn taken(world: &World) -> BTreeMap<String, u32> {
+    let mut taken = BTreeMap::new();
+    for mail in world.sandbox.mails() {
+        *taken.entry(mail.to[0].clone()).or_default() += 1;
+    }
+    taken
+}
+
+/// Returns each message: the address, its state and its reason.
+async fn rows(world: &World) -> Vec<String> {
+    let sql = "select u.email || ' ' || o.state || ' ' || coalesce(o.reason, '')
+                 from greenroom.email_outbox o join users u on u.id = o.user_id order by 1";
+    world.list(sql).await
+}
+
+/// A point at which a sender is killed: the way that a message goes, in its order.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// In the transaction that decides, before it is committed.
+    Deciding,
+    /// After a command of the protocol, which the server does not answer.
+    Command(Point),
+    /// The server has taken the message and does not say so.
+    Taken,
+    /// The server has said so; the transaction that writes it down is not committed.
+    WritingDown,
+}
+
+/// Kills a sender at a point, lets another go on, and tells what became of a message of each class: its row, and how often
+/// it was taken.
+async fn killed_at(at: At) -> [(String, u32); 2] {
+    let world = World::new(1, 0).await;
+    people(&world, 1).await;
+    // Planned before anybody sends, so that what stands still below is the sender.
+    enqueue(&world, "campaigns.plan").await;
+    let mut planner = process(&world, "campaigns", 60);
+    world.until("select count(*) = 2 from greenroom.email_outbox where state = 'queued'").await;
+    assert!(planner.stop().await.0.success());
+
+    let mut lock = world.pool().begin().await.unwrap();
+    match at {
+        At::Deciding => {
+            sqlx::query("select from greenroom.email_outbox for update").execute(&mut *lock).await.unwrap();
+        }
+        At::WritingDown => {
+            sqlx::query("select from users for update").execute(&mut *lock).await.unwrap();
+        }
+        At::Command(point) => {
+            let rule = Rule::next(Endpoint::Smtp, Fault::Mail(Mishap::Hang { at: point }));
+            world.sandbox.inject(Rule { times: None, ..rule });
+        }
+        At::Taken => {
+            let rule = Rule::next(Endpoint::Smtp, Fault::Mail(Mishap::AcceptAndHang));
+            world.sandbox.inject(Rule { times: None, ..rule });
+        }
+    }
+    let doomed = sender(&world, 60);
+    if let At::Deciding | At::WritingDown = at {
+        let wait = "select count(*) = 2 from pg_stat_activity
+                     where datname = current_database() and wait_event_type = 'Lock' and query like '%email_outbox%'
+                        or datname = current_database() and wait_event_type = 'Lock' and query like '%update users%'";
+        world.until(wait).await;
+    } else {
+        while world.sandbox.mails_hanging() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    doomed.kill();
+    lock.rollback().await.unwrap();
+    world.sandbox.clear_faults();
+    let mut next = sender(&world, 60);
+    settle(&world).await;
+    assert!(next.stop().await.0.success());
+    let (taken, rows) = (taken(&world), rows(&world).await);
+    ["service1@example.test", "marketing1@example.test"].map(|email| {
+        let row = rows.iter().find(|row| row.starts_with(email)).unwrap();
+        (row[email.len()..].trim().to_owned(), taken.get(email).copied().unwrap_or(0))
+    })
+}
+
+/// What is certainly not sent is sent; news of which that is not certain are not sent again; what people have to know is.
+async fn ends(at: At, service: (&str, u32), marketing: (&str, u32)) {
+    let ended = killed_at(at).await;
+    let wanted = [service, marketing].map(|(state, taken)| (state.to_owned(), taken));
+    assert_eq!(ended, wanted, "killed at {at:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_it_is_decided() {
+    ends(At::Deciding, ("sent", 1), ("sent", 1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_after_the_senders_name() {
+    ends(At::Command(Point::Mail), ("sent", 1), ("unknown cut_off", 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_after_the_recipients_name() {
+    ends(At::Command(Point::Rcpt), ("sent", 1), ("unknown cut_off", 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_when_the_message_is_begun() {
+    ends(At::Command(Point::Data), ("sent", 1), ("unknown cut_off", 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_after_the_last_dot() {
+    ends(At::Command(Point::Dot), ("sent", 1), ("unknown cut_off", 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_when_the_message_is_taken() {
+    ends(At::Taken, ("sent", 2), ("unknown cut_off", 1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_it_is_written_down() {
+    ends(At::WritingDown, ("sent", 2), ("unknown cut_off", 1)).await;
 }
 
 /// Kills senders again and again while a server goes wrong in every way it can, and looks at what was taken.
@@ -89,7 +231,7 @@ async fn killed_senders(each: i32, kills: u32, seed: u64) {
         world.sandbox.inject(every(place + 12, later));
     }
     enqueue(&world, "campaigns.plan").await;
-    let mut senders: Vec<_> = (0..3).map(|_| sender(&world)).collect();
+    let mut senders: Vec<_> = (0..3).map(|_| sender(&world, 2)).collect();
     for kill in 0..kills {
         // So that every kill falls among sends, however fast this machine is.
         let target = usize::try_from(kill + 1).unwrap() * usize::try_from(each).unwrap()
@@ -100,28 +242,12 @@ async fn killed_senders(each: i32, kills: u32, seed: u64) {
         }
         tokio::time::sleep(Duration::from_millis(dice.random_range(0..60))).await;
         senders.remove(dice.random_range(0..senders.len())).kill();
-        senders.push(sender(&world));
+        senders.push(sender(&world, 2));
     }
-    // What was deferred, rescued or has lost its job comes back in time.
-    for _ in 0..8 {
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        world.db.advance(Duration::from_mins(7)).await;
-        enqueue(&world, "mail.sweep").await;
-        world.until("select not exists (select from background_jobs where status = 'running')").await;
-        let open = "select count(*) from background_jobs where status in ('pending', 'running') and job_type = 'mail.send'";
-        if world.number(open).await == 0 {
-            break;
-        }
-    }
-    world.until(IS_SETTLED).await;
+    settle(&world).await;
 
-    let mut taken: BTreeMap<String, u32> = BTreeMap::new();
-    for mail in world.sandbox.mails() {
-        *taken.entry(mail.to[0].clone()).or_default() += 1;
-    }
-    let rows = world
-        .list("select u.email || ' ' || o.state || ' ' || coalesce(o.reason, '') from greenroom.email_outbox o join users u on u.id = o.user_id order by 1")
-        .await;
+    let taken = taken(&world);
+    let rows = rows(&world).await;
     assert_eq!(rows.len(), 2 * usize::try_from(each).unwrap(), "{rows:?}");
     let (mut unknown, mut again) = (0, 0);
     for row in &rows {

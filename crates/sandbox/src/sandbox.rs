@@ -3,7 +3,10 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use axum::serve::ListenerExt;
@@ -48,6 +51,7 @@ pub(crate) struct Inner {
     counter: Mutex<Counter>,
     transcript: Mutex<Vec<(String, String)>>,
     mails: Mutex<Vec<Received>>,
+    hanging: AtomicUsize,
     resend_keys: Mutex<Keys>,
 }
 
@@ -94,6 +98,7 @@ impl Sandbox {
             counter: Mutex::default(),
             transcript: Mutex::default(),
             mails: Mutex::default(),
+            hanging: AtomicUsize::new(0),
             resend_keys: Mutex::default(),
             settings,
         };
@@ -181,6 +186,15 @@ impl Sandbox {
     /// Counts what the mail server has taken so far.
     pub fn mails_taken(&self) -> usize {
         held(&self.inner.mails).len()
+    }
+
+    /// Counts the clients of the mail server that were left without an answer so far.
+    pub fn mails_hanging(&self) -> usize {
+        self.inner.hanging.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_hanging(&self) {
+        self.inner.hanging.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn keep_mail(&self, mail: Received) {

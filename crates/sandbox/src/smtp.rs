@@ -65,6 +65,8 @@ pub enum Mishap {
     },
     /// It takes the message and dies before it can say so.
     AcceptAndDie,
+    /// It takes the message and never says so.
+    AcceptAndHang,
 }
 
 /// A point in the sending of a message.
@@ -209,6 +211,10 @@ impl Session {
             self.sandbox.keep_mail(received);
             return Ok(Next::End);
         }
+        if self.mishaps.contains(&Mishap::AcceptAndHang) {
+            self.sandbox.keep_mail(received);
+            return Ok(self.hang().await);
+        }
         let goes_wrong = self.mishaps.iter().any(|mishap| point(mishap) == Some(Point::Dot));
         if !goes_wrong {
             // Kept before it is said, as a server does that loses nothing.
@@ -228,13 +234,16 @@ impl Session {
         match mishap {
             Some(Mishap::Answer { code, text, .. }) => self.say(&format!("{code} {text}")).await?,
             Some(Mishap::Drop { .. }) => return Ok(Next::End),
-            Some(Mishap::Hang { .. }) => {
-                tokio::time::sleep(HANGS).await;
-                return Ok(Next::End);
-            }
-            Some(Mishap::AcceptAndDie) | None => self.say(otherwise).await?,
+            Some(Mishap::Hang { .. }) => return Ok(self.hang().await),
+            Some(Mishap::AcceptAndDie | Mishap::AcceptAndHang) | None => self.say(otherwise).await?,
         }
         Ok(Next::Go)
+    }
+
+    async fn hang(&self) -> Next {
+        self.sandbox.count_hanging();
+        tokio::time::sleep(HANGS).await;
+        Next::End
     }
 
     fn forget(&mut self) {
@@ -253,7 +262,7 @@ impl Session {
 fn point(mishap: &Mishap) -> Option<Point> {
     match mishap {
         Mishap::Answer { at, .. } | Mishap::Drop { at } | Mishap::Hang { at } => Some(*at),
-        Mishap::AcceptAndDie => None,
+        Mishap::AcceptAndDie | Mishap::AcceptAndHang => None,
     }
 }
 

@@ -277,7 +277,7 @@ async fn a_month_goes_as_the_model_says() {
 }
 
 #[tokio::test]
-#[ignore = "long, 60 minutes: a month in steps of a minute, two hundred people"]
+#[ignore = "long, 20 minutes: a month in steps of a minute, two hundred people"]
 async fn long_a_month_minute_by_minute_goes_as_the_model_says() {
     walk(200, TimeDelta::minutes(1)).await;
 }
