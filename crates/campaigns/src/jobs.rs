@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use greenroom_mail::{NewMessage, Settings as MailSettings, Then};
+use greenroom_mail::{NewMessage, Settings as MailSettings, Then, Whom};
 use greenroom_model::UserId;
 use greenroom_queue::Jobs;
 use serde::Serialize;
@@ -68,8 +68,10 @@ impl Counted {
             *self.steps.entry(step.clone()).or_default().entry(becomes.to_owned()).or_default() += 1;
             if becomes == "send" {
                 let first = self.first.entry(step).or_default();
-                if first.len() < SHOWN {
-                    first.push(message.user);
+                if let Whom::User(user) = message.whom
+                    && first.len() < SHOWN
+                {
+                    first.push(user);
                 }
             }
         }

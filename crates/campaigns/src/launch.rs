@@ -1,8 +1,8 @@
 //! A launch that moves: what waits for the old one is withdrawn, and admins hear what cannot be taken back.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use greenroom_mail::{Class, NewMessage, Then, insert};
-use greenroom_model::UserId;
+use std::time::Duration;
+
+use greenroom_mail::{Notice, tell_admins};
 use serde_json::json;
 use sqlx::PgConnection;
 
@@ -10,38 +10,24 @@ use crate::plan::{By, day, occurrence};
 use crate::{CampaignsError, store};
 
 /// How long it is worth telling.
-const LASTS: TimeDelta = TimeDelta::days(7);
+const LASTS: Duration = Duration::from_hours(7 * 24);
 
 /// Holds the outbox against the launch that is set.
-pub(crate) async fn follow(
-    conn: &mut PgConnection,
-    now: DateTime<Utc>,
-    by: By<'_>,
-) -> Result<u64, CampaignsError> {
+pub(crate) async fn follow(conn: &mut PgConnection, by: By<'_>) -> Result<u64, CampaignsError> {
     let launch = by.campaigns.waitlist.launch_at;
     let withdrawn = store::withdraw_other_launches(conn, launch).await?;
     let Some(launch) = launch else { return Ok(withdrawn) };
     let already_sent = store::had_before(conn, launch).await?;
     if already_sent > 0 {
-        let admins =
-            sqlx::query_scalar!(r#"select id as "user: UserId" from users where is_admin and is_active"#);
-        let messages: Vec<_> = admins
-            .fetch_all(&mut *conn)
-            .await?
-            .into_iter()
-            .map(|user| NewMessage {
-                user,
-                campaign: "notices",
-                step: "launch_moved",
-                occurrence: occurrence(launch),
-                class: Class::Service,
-                params: json!({
-                    "launches_on": day(launch, by.campaigns.default_timezone), "already_sent": already_sent,
-                }),
-                then: Then::Send { not_before: now, expires_at: now + LASTS },
-            })
-            .collect();
-        insert(conn, &messages).await?;
+        let notice = Notice {
+            step: "launch_moved",
+            occurrence: &occurrence(launch),
+            params: json!({
+                "launches_on": day(launch, by.campaigns.default_timezone), "already_sent": already_sent,
+            }),
+            lasts: LASTS,
+        };
+        tell_admins(conn, &notice).await?;
     }
     Ok(withdrawn)
 }

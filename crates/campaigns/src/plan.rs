@@ -8,7 +8,7 @@ pub use waitlist::waitlist;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use chrono_tz::Tz;
-use greenroom_mail::{NewMessage, Recipient, Settings as MailSettings, State, Then};
+use greenroom_mail::{NewMessage, Recipient, Settings as MailSettings, State, Then, Whom};
 use greenroom_model::UserId;
 use serde_json::Value;
 
@@ -110,7 +110,7 @@ pub(crate) fn days_between(from: DateTime<Utc>, to: DateTime<Utc>, zone: Tz) -> 
 
 fn message(person: &Person, step: &Step, occurrence: &str, params: Value, then: Then) -> NewMessage {
     NewMessage {
-        user: person.user,
+        whom: Whom::User(person.user),
         campaign: step.campaign,
         step: step.name,
         occurrence: occurrence.to_owned(),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use greenroom_mail::{Notice, notify};
+use greenroom_mail::{Notice, notify, tell_admins};
 use greenroom_model::UserId;
 use serde_json::json;
 use sqlx::PgConnection;
@@ -28,13 +28,12 @@ pub(crate) async fn low(conn: &mut PgConnection, user: UserId) -> Result<(), Cre
     .await?;
     let Some(low) = low else { return Ok(()) };
     let notice = Notice {
-        user,
         step: "credits_low",
         occurrence: &format!("{}:{}", low.next_reset_at.to_rfc3339(), low.version),
         params: json!({"available": low.available, "next_reset_on": day(low.next_reset_at)}),
         lasts: LASTS,
     };
-    notify(conn, &notice).await?;
+    notify(conn, user, &notice).await?;
     Ok(())
 }
 
@@ -45,7 +44,6 @@ pub(crate) async fn exhausted(
     short: &InsufficientCredits,
 ) -> Result<(), CreditsError> {
     let notice = Notice {
-        user,
         step: "credits_exhausted",
         occurrence: &short.next_reset_at.to_rfc3339(),
         params: json!({
@@ -54,7 +52,7 @@ pub(crate) async fn exhausted(
         }),
         lasts: LASTS,
     };
-    notify(conn, &notice).await?;
+    notify(conn, user, &notice).await?;
     Ok(())
 }
 
@@ -65,18 +63,13 @@ pub(crate) async fn discrepancies(
     accounts: u64,
     discrepancies: u64,
 ) -> Result<(), CreditsError> {
-    let admins =
-        sqlx::query_scalar!(r#"select id as "user: UserId" from users where is_admin and is_active"#);
-    for user in admins.fetch_all(&mut *conn).await? {
-        let notice = Notice {
-            user,
-            step: "credits_discrepancies",
-            occurrence: &now.date_naive().to_string(),
-            params: json!({"accounts": accounts, "discrepancies": discrepancies}),
-            lasts: LASTS,
-        };
-        notify(conn, &notice).await?;
-    }
+    let notice = Notice {
+        step: "credits_discrepancies",
+        occurrence: &now.date_naive().to_string(),
+        params: json!({"accounts": accounts, "discrepancies": discrepancies}),
+        lasts: LASTS,
+    };
+    tell_admins(conn, &notice).await?;
     Ok(())
 }
 

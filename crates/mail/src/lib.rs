@@ -42,7 +42,8 @@ pub use compose::{Composed, Unsubscribe};
 pub use error::MailError;
 pub use jobs::{Mail, Preview, jobs, take_events};
 pub use outbox::{
-    Class, Message, NewMessage, Notice, Row, State, Then, cancel, insert, notify, resend, rows, show,
+    Class, Message, NewMessage, Notice, Row, State, Then, Whom, cancel, insert, notify, resend, rows, show,
+    tell_admins,
 };
 pub use rules::{Check, NoRules, Rules, Settled};
 pub use secrets::Secrets;

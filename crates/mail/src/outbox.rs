@@ -121,11 +121,20 @@ pub enum Then {
     Not(State, &'static str),
 }
 
+/// Who gets a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// A person with an account, at the address they have when it is sent.
+    User(UserId),
+    /// An address that is no user's, for what concerns the house.
+    Address(String),
+}
+
 /// A message for the outbox.
 #[derive(Clone, Debug)]
 pub struct NewMessage {
     /// Who gets it.
-    pub user: UserId,
+    pub whom: Whom,
     /// The campaign, which with the step names its template.
     pub campaign: &'static str,
     /// The step of the campaign.
@@ -155,20 +164,29 @@ pub async fn insert(
         Then::Send { not_before, expires_at } => (Some(not_before), Some(expires_at)),
         Then::Not(..) => (None, None),
     };
+    let (users, addresses): (Vec<_>, Vec<_>) = messages
+        .iter()
+        .map(|message| match &message.whom {
+            Whom::User(user) => (Some(user.0), None),
+            Whom::Address(address) => (None, Some(address.clone())),
+        })
+        .unzip();
     let written = sqlx::query!(
         r#"
         insert into greenroom.email_outbox
-               (id, user_id, campaign, step, occurrence, class, template, params, state, reason, not_before, expires_at)
-        select id, user_id, campaign, step, occurrence, class, campaign || '/' || step, params, state, reason,
+               (id, user_id, to_address, campaign, step, occurrence, class, template, params, state, reason, not_before,
+                expires_at)
+        select id, user_id, to_address, campaign, step, occurrence, class, campaign || '/' || step, params, state, reason,
                coalesce(not_before, greenroom.now()), expires_at
-          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::jsonb[],
+          from unnest($1::uuid[], $2::uuid[], $12::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::jsonb[],
                       $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[])
-            as new (id, user_id, campaign, step, occurrence, class, params, state, reason, not_before, expires_at)
+            as new (id, user_id, to_address, campaign, step, occurrence, class, params, state, reason, not_before,
+                    expires_at)
         on conflict do nothing
-        returning id, user_id as "user!: UserId", class, state, not_before
+        returning id, user_id as "user: UserId", class, state, not_before
         "#,
         &ids,
-        &messages.iter().map(|message| message.user.0).collect::<Vec<_>>(),
+        &users as &[Option<Uuid>],
         &messages.iter().map(|message| message.campaign.to_owned()).collect::<Vec<_>>(),
         &messages.iter().map(|message| message.step.to_owned()).collect::<Vec<_>>(),
         &messages.iter().map(|message| message.occurrence.clone()).collect::<Vec<_>>(),
@@ -184,6 +202,7 @@ pub async fn insert(
             .collect::<Vec<_>>() as &[Option<String>],
         &messages.iter().map(|message| times(message).0).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
         &messages.iter().map(|message| times(message).1).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
+        &addresses as &[Option<String>],
     )
     .fetch_all(&mut *conn)
     .await?;
@@ -199,13 +218,17 @@ pub async fn insert(
 /// Makes the job that sends a message.
 fn job(
     id: Uuid,
-    user: UserId,
+    user: Option<UserId>,
     class: Class,
     at: Option<DateTime<Utc>>,
 ) -> Result<NewJob, greenroom_queue::EnqueueError> {
     // What a person has to know goes before news.
     let priority = if class == Class::Service { 3 } else { 6 };
-    let job = NewJob::of(&Send { message_id: id })?.for_user(user).priority(priority);
+    let job = NewJob::of(&Send { message_id: id })?.priority(priority);
+    let job = match user {
+        Some(user) => job.for_user(user),
+        None => job,
+    };
     Ok(match at {
         Some(at) => job.at(at),
         None => job,
@@ -220,10 +243,9 @@ pub(crate) async fn enqueue_waiting(
 ) -> Result<Vec<Enqueued>, MailError> {
     let waiting = sqlx::query!(
         r#"
-        select o.id, o.user_id as "user!: UserId", o.class
+        select o.id, o.user_id as "user: UserId", o.class
           from greenroom.email_outbox o
          where (o.state in ('queued', 'sending') or (o.state = 'unknown' and o.class = 'service'))
-           and o.user_id is not null
            and ($1::text is null or (o.campaign = $1 and o.step = $2))
            -- A job that is just ending may still hold the key.
            and ($1::text is not null or o.not_before < greenroom.now() - interval '2 minutes')
@@ -246,11 +268,9 @@ pub(crate) async fn enqueue_waiting(
     Ok(enqueue(conn, &jobs).await?)
 }
 
-/// Something that a person has to know about their own account; no consent to marketing is asked for.
+/// Something that somebody has to know; no consent to marketing is asked for.
 #[derive(Clone, Debug)]
 pub struct Notice<'a> {
-    /// Who is told.
-    pub user: UserId,
     /// What it is about, such as `connection_error`: the template's name.
     pub step: &'static str,
     /// Which time of it: the same is told once.
@@ -261,11 +281,32 @@ pub struct Notice<'a> {
     pub lasts: Duration,
 }
 
-/// Writes a notice, unless this occurrence has one; returns whether it was written.
-pub async fn notify(conn: &mut PgConnection, notice: &Notice<'_>) -> Result<bool, MailError> {
+/// Tells a person something about their own account, unless this occurrence was told; returns whether it was not.
+pub async fn notify(conn: &mut PgConnection, user: UserId, notice: &Notice<'_>) -> Result<bool, MailError> {
+    Ok(tell(conn, vec![Whom::User(user)], notice).await? == 1)
+}
+
+/// Tells whoever runs the house: admins, and the addresses that are to be told of operations. Returns how many are told
+/// that were not.
+pub async fn tell_admins(conn: &mut PgConnection, notice: &Notice<'_>) -> Result<u64, MailError> {
+    let admins = sqlx::query!(
+        r#"
+        select id as "user: UserId", null as address from users where is_admin and is_active
+        union all
+        select null, s.email from admin_notification_settings s
+         where s.is_active and s.notification_types @> '{"operations": true}'
+           and not exists (select from users u where lower(u.email) = lower(s.email) and u.is_admin and u.is_active)
+        "#
+    );
+    let whom = admins.fetch_all(&mut *conn).await?.into_iter();
+    let whom = whom.filter_map(|row| row.user.map(Whom::User).or(row.address.map(Whom::Address)));
+    tell(conn, whom.collect(), notice).await
+}
+
+async fn tell(conn: &mut PgConnection, whom: Vec<Whom>, notice: &Notice<'_>) -> Result<u64, MailError> {
     let now = sqlx::query_scalar!(r#"select greenroom.now() as "now!""#).fetch_one(&mut *conn).await?;
-    let message = NewMessage {
-        user: notice.user,
+    let message = |whom| NewMessage {
+        whom,
         campaign: "notices",
         step: notice.step,
         occurrence: notice.occurrence.to_owned(),
@@ -273,8 +314,8 @@ pub async fn notify(conn: &mut PgConnection, notice: &Notice<'_>) -> Result<bool
         params: notice.params.clone(),
         then: Then::Send { not_before: now, expires_at: now + notice.lasts },
     };
-    let (written, _) = insert(conn, &[message]).await?;
-    Ok(written == 1)
+    let messages: Vec<_> = whom.into_iter().map(message).collect();
+    Ok(insert(conn, &messages).await?.0)
 }
 
 /// A message on its way, as its sender sees it.
@@ -374,7 +415,7 @@ pub async fn resend(conn: &mut PgConnection, id: Uuid) -> Result<Vec<Enqueued>, 
                expires_at = greatest(o.expires_at, greenroom.now() + interval '1 day'), sent_at = null,
                updated_at = greenroom.now()
          where id = $1 and state in ('unknown', 'failed', 'expired')
-        returning user_id as "user!: UserId", class
+        returning user_id as "user: UserId", class
         "#,
         id
     )

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use greenroom_model::UserId;
 use greenroom_queue::Enqueued;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::{MailError, Notice, notify, outbox};
+use crate::{MailError, Notice, outbox, tell_admins};
 
 /// After at least so many messages of a step within a week, more hard bounces or complaints than these shares pause it.
 const LEAST: i64 = 100;
@@ -131,30 +130,13 @@ pub(crate) async fn judge(
     if !pause(conn, campaign, step, &reason).await? {
         return Ok(None);
     }
-    tell_admins(conn, campaign, step, &reason).await?;
-    Ok(Some(reason))
-}
-
-/// Tells every admin that a step has paused itself.
-async fn tell_admins(
-    conn: &mut PgConnection,
-    campaign: &str,
-    step: &str,
-    reason: &str,
-) -> Result<(), MailError> {
     let now = sqlx::query_scalar!(r#"select greenroom.now() as "now!""#).fetch_one(&mut *conn).await?;
-    let admins =
-        sqlx::query_scalar!(r#"select id as "user: UserId" from users where is_admin and is_active"#);
-    for user in admins.fetch_all(&mut *conn).await? {
-        let occurrence = format!("{campaign}.{step} {}", now.to_rfc3339());
-        let notice = Notice {
-            user,
-            step: "step_paused",
-            occurrence: &occurrence,
-            params: json!({"campaign": campaign, "step": step, "reason": reason}),
-            lasts: TOLD_FOR,
-        };
-        notify(conn, &notice).await?;
-    }
-    Ok(())
+    let notice = Notice {
+        step: "step_paused",
+        occurrence: &format!("{campaign}.{step} {}", now.to_rfc3339()),
+        params: json!({"campaign": campaign, "step": step, "reason": reason}),
+        lasts: TOLD_FOR,
+    };
+    tell_admins(conn, &notice).await?;
+    Ok(Some(reason))
 }

@@ -140,7 +140,7 @@ impl Session<'_> {
 
     async fn waitlist(&mut self) -> Result<(), CampaignsError> {
         let mut tx = self.campaigns.pool.begin().await?;
-        self.report.withdrawn = launch::follow(&mut tx, self.now, self.campaigns.by()).await?;
+        self.report.withdrawn = launch::follow(&mut tx, self.campaigns.by()).await?;
         tx.commit().await?;
         let Some(launch) = self.campaigns.settings.waitlist.launch_at else { return Ok(()) };
         let steps = store::due_steps(self.now, launch);

@@ -260,6 +260,15 @@ async fn a_paused_step_waits_and_goes_on() {
 async fn a_step_of_which_too_much_comes_back_is_paused() {
     let world = World::with(None, |campaigns, _| campaigns.window_closes = campaigns.window_opens).await;
     let admin = world.person("admin", "is_admin = true", None).await;
+    sqlx::query(
+        "insert into admin_notification_settings (email, notification_types, is_active)
+         values ('pager@house.test', '{\"operations\": true}', true), ('off@house.test', '{\"operations\": true}', false),
+                ('other@house.test', '{\"creator_applications\": true}', true),
+                ('ADMIN@example.test', '{\"operations\": true}', true)",
+    )
+    .execute(world.db.pool())
+    .await
+    .unwrap();
     for n in 0..120 {
         world.on_trial(&format!("person{n}"), to_micros(world.now()) + TimeDelta::days(5)).await;
     }
@@ -277,6 +286,13 @@ async fn a_step_of_which_too_much_comes_back_is_paused() {
     let paused = rows.iter().find(|row| row.step == "7d").unwrap();
     assert_eq!(paused.reason.as_deref(), Some("40 of 100 were refused or came back"));
     assert_eq!(world.lines(admin).await, ["notices.step_paused sent"]);
+    let mails = world.server.mails();
+    let told: std::collections::BTreeSet<_> = mails
+        .iter()
+        .filter(|mail| mail.header("Subject").is_some_and(|subject| subject.contains("paused")))
+        .flat_map(|mail| mail.to.clone())
+        .collect();
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), ["admin@example.test", "pager@house.test"]);
 }
 
 #[tokio::test]

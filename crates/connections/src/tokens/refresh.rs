@@ -274,13 +274,12 @@ impl Inner {
         let Some(connection) = listing::find(conn, which.id).await? else { return Ok(()) };
         let Some(user) = connection.user_id else { return Ok(()) };
         let notice = Notice {
-            user,
             step: "connection_error",
             occurrence: &format!("{}:{version}", which.id),
             params: json!({"platform": connection.platform, "name_of_account": connection.name}),
             lasts: NOTICE_LASTS,
         };
-        notify(conn, &notice).await?;
+        notify(conn, user, &notice).await?;
         Ok(())
     }
 

@@ -128,7 +128,7 @@ async fn hold(conn: &mut PgConnection, id: Uuid) -> Result<Held, MailError> {
     let row = sqlx::query!(
         r#"
         select o.user_id as "user_id: UserId", o.campaign, o.step, o.occurrence, o.class, o.state, o.reason,
-               o.template, o.params, o.not_before, o.expires_at, o.attempts, o.unknowns, o.has_slot, o.dated_at,
+               o.to_address, o.template, o.params, o.not_before, o.expires_at, o.attempts, o.unknowns, o.has_slot, o.dated_at,
                u.email as "email?", u.full_name, u.is_active as "is_active?", u.marketing_opt_in as "opt_in?",
                u.marketing_unsubscribed_at, u.marketing_bounced_at, u.marketing_last_event,
                exists (select from greenroom.mail_steps s
@@ -144,6 +144,9 @@ async fn hold(conn: &mut PgConnection, id: Uuid) -> Result<Held, MailError> {
     .fetch_optional(conn)
     .await?
     .ok_or(MailError::NotFound(id))?;
+    // An address that is no user's has nothing that speaks against it, and gets what concerns the house only.
+    let address = row.to_address.filter(|_| row.user_id.is_none());
+    let address = address.map(|email| Recipient { email, is_active: true, ..Recipient::default() });
     let recipient = row.email.map(|email| Recipient {
         email,
         is_active: row.is_active.unwrap_or(false),
@@ -152,6 +155,7 @@ async fn hold(conn: &mut PgConnection, id: Uuid) -> Result<Held, MailError> {
         bounced_at: row.marketing_bounced_at,
         last_event: row.marketing_last_event,
     });
+    let recipient = recipient.or(address);
     Ok(Held {
         message: Message {
             id,
