@@ -1,10 +1,14 @@
 //! Every step there is: its class, when it is due, until when it may begin, and its template.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use greenroom_mail::{Class, Source};
+use greenroom_model::UserId;
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 
 use crate::plan::{By, day};
+use crate::{CampaignsError, store};
 
 /// A step of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,12 +110,39 @@ pub fn sources() -> Vec<Source> {
     ]
 }
 
-/// Returns what a message of a step could carry, for who wants to see one.
+/// Returns what a message of a step could carry, for who wants to see one: sent now, to somebody made up.
 pub fn sample(campaign: &str, step: &str, now: DateTime<Utc>, by: By<'_>) -> Value {
-    let zone = by.campaigns.default_timezone;
-    let before = TRIAL.iter().chain(&WAITLIST).find(|found| (found.campaign, found.name) == (campaign, step));
-    let before = before.map(|step| step.before).unwrap_or_default();
-    let moment = day(now + before, zone);
+    carried(campaign, step, now + before(campaign, step), by.campaigns.default_timezone)
+}
+
+/// Returns what a message of a step carries for a person when it is due: the end of their own trial, or the launch that is
+/// set, in their own days. Where they have neither, and in notices, it is as made up as a sample.
+pub async fn sample_of(
+    conn: &mut PgConnection,
+    campaign: &str,
+    step: &str,
+    user: UserId,
+    now: DateTime<Utc>,
+    by: By<'_>,
+) -> Result<Value, CampaignsError> {
+    let person = store::days(conn, user).await?;
+    let zone = person.as_ref().map_or(by.campaigns.default_timezone, |person| by.zone(person));
+    let leads_to = match campaign {
+        "trial" => person.and_then(|person| person.trial_end),
+        "waitlist" => by.campaigns.waitlist.launch_at,
+        _ => None,
+    };
+    Ok(carried(campaign, step, leads_to.unwrap_or_else(|| now + before(campaign, step)), zone))
+}
+
+fn before(campaign: &str, step: &str) -> TimeDelta {
+    let found = TRIAL.iter().chain(&WAITLIST).find(|found| (found.campaign, found.name) == (campaign, step));
+    found.map(|step| step.before).unwrap_or_default()
+}
+
+/// Makes what a message carries that leads to a moment and is sent when its step begins.
+fn carried(campaign: &str, step: &str, leads_to: DateTime<Utc>, zone: Tz) -> Value {
+    let (before, moment) = (before(campaign, step), day(leads_to, zone));
     match (campaign, step) {
         ("trial", "expired") => json!({"ended_on": moment}),
         ("trial", _) => json!({"days_left": before.num_days(), "ends_on": moment}),

@@ -28,7 +28,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use catalogue::{EXPIRED, NOTICES, Step, TRIAL, WAITLIST, find as find_step, sample, sources};
+pub use catalogue::{EXPIRED, NOTICES, Step, TRIAL, WAITLIST, find as find_step, sample, sample_of, sources};
 pub use error::CampaignsError;
 pub use jobs::{Campaigns, Counted, jobs, preview};
 pub use launch::reset_step;

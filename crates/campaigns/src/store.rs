@@ -162,6 +162,19 @@ pub(crate) async fn trials_over(conn: &mut PgConnection, now: DateTime<Utc>) -> 
     .await
 }
 
+/// Returns of a person in whose days they live and when their trial ends.
+pub(crate) async fn days(conn: &mut PgConnection, user: UserId) -> sqlx::Result<Option<Person>> {
+    let row =
+        sqlx::query!("select trial_end_date, timezone from greenroom.campaign_people where id = $1", user.0);
+    let row = row.fetch_optional(conn).await?;
+    Ok(row.map(|row| Person {
+        user,
+        trial_end: row.trial_end_date,
+        timezone: row.timezone,
+        ..Person::default()
+    }))
+}
+
 /// Returns what the sender of a message has to know of one person: neither their zone nor what is planned, and of other
 /// messages when the last news went out.
 pub(crate) async fn person(

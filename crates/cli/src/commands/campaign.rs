@@ -13,7 +13,7 @@ use greenroom_campaigns::{Campaigns, Counted, UnsubscribeKeys, find_step, previe
 use greenroom_mail::{Class, Mail, Outcome, Preview, pause, resume, steps};
 use greenroom_model::{Clock, UserId};
 use greenroom_queue::Queue;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::{CliError, Terminal};
@@ -110,7 +110,17 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
         Command::Preview { step, user, format } => {
             let (campaigns, mail) = house(terminal, &pool)?;
             let person = person(&pool, user).await?;
-            let composed = compose(&campaigns, &mail, step, &person, &person.email, false)?;
+            let now = Clock::system().now();
+            let params = match user {
+                Some(user) => {
+                    let by = campaigns.by();
+                    greenroom_campaigns::sample_of(&mut conn, step.0, step.1, user, now, by)
+                        .await
+                        .map_err(told)?
+                }
+                None => greenroom_campaigns::sample(step.0, step.1, now, campaigns.by()),
+            };
+            let composed = compose(&mail, step, &person, &person.email, params, false)?;
             let text = match format {
                 Format::Txt => composed.txt,
                 Format::Html => composed.html,
@@ -121,7 +131,8 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
         Command::Test { step, to } => {
             let (campaigns, mail) = house(terminal, &pool)?;
             let person = person(&pool, None).await?;
-            let composed = compose(&campaigns, &mail, step, &person, &to, true)?;
+            let params = greenroom_campaigns::sample(step.0, step.1, Clock::system().now(), campaigns.by());
+            let composed = compose(&mail, step, &person, &to, params, true)?;
             match mail.transport.send(&composed).await {
                 Outcome::Accepted(reply) => {
                     let text = format!("sent; the server said: {} {}", reply.code, reply.text);
@@ -213,11 +224,11 @@ async fn person(pool: &PgPool, user: Option<UserId>) -> Result<Person, CliError>
 }
 
 fn compose(
-    campaigns: &Campaigns,
     mail: &Mail,
     (campaign, step): (&'static str, &'static str),
     person: &Person,
     to: &str,
+    params: Value,
     is_test: bool,
 ) -> Result<greenroom_mail::Composed, CliError> {
     let now = Clock::system().now();
@@ -228,7 +239,7 @@ fn compose(
         user: person.user,
         to,
         full_name: person.full_name.as_deref(),
-        params: greenroom_campaigns::sample(campaign, step, now, campaigns.by()),
+        params,
         now,
         is_test,
     };

@@ -48,6 +48,10 @@ async fn a_mail_is_shown_in_each_form() {
     assert!(html.contains("<h1") && html.contains("u&#x2f;v1."), "{html}");
     let eml = call(&db, &["campaign", "preview", "waitlist.t7", "--format", "eml"]).await.out;
     assert!(eml.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click"), "{eml}");
+    on_trial(&db, "grace@example.test", "2027-05-09T15:00:00Z".parse().unwrap()).await;
+    let grace: String = sqlx::query_scalar("select id::text from users").fetch_one(db.pool()).await.unwrap();
+    let own = call(&db, &["campaign", "preview", "trial.3d", "--user", &grace]).await.out;
+    assert!(own.contains("9 May 2027"), "{own}");
     let nobody = "018f3c1e-7b1a-7c3d-9e2f-1a2b3c4d5e6f";
     assert_eq!(call(&db, &["campaign", "preview", "trial.3d", "--user", nobody]).await.code(), 3);
     let wrong = call(&db, &["campaign", "preview", "trial.2d"]).await;
