@@ -153,7 +153,10 @@ pub(crate) async fn assemble(
         vault,
         providers: providers(config, outside)?,
         llm_key: Some(Secret::from(outside.llm.api_key.as_str())),
-        mail: greenroom_mail::Secrets::default(),
+        mail: greenroom_mail::Secrets {
+            bounce_keys: Some(SecretString::from(generate_key().expose())),
+            ..greenroom_mail::Secrets::default()
+        },
         unsubscribe_keys: Some(SecretString::from(generate_key().expose())),
     };
     Ok(House::with_secrets(config, pool, &Clock::system(), secrets).await?)

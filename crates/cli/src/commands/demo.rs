@@ -200,6 +200,8 @@ async fn perform(
     scenes(stage, api_url, cast, bar).await?;
     bar.set_message("somebody leaves the list by a mail's link");
     mail::click_unsubscribe(sandbox).await?;
+    bar.set_message("a mail comes back");
+    mail::come_back(stage, sandbox).await?;
     bar.set_message("comments are read and ranked");
     let inbox = inbox::read(&stage.pool, api_url, &cast.token).await?;
     bar.set_message("forty days pass for their tokens");

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
+use greenroom_mail::events::{DSN, Verified, store};
+use greenroom_mail::{Report, take_events};
 use greenroom_model::{Clock, OrganizationId, UserId};
 use greenroom_sandbox::Running;
 use serde::Serialize;
@@ -30,6 +32,8 @@ pub(super) struct Mail {
     pub(super) taken: Vec<String>,
     /// People who left the list by the link of a mail.
     pub(super) unsubscribed: i64,
+    /// People whose address turned out not to exist, by a report that came back; a forged one marked nobody.
+    pub(super) came_back: i64,
 }
 
 impl Mail {
@@ -42,6 +46,7 @@ impl Mail {
         lines.push(("Mail not sent, and why".to_owned(), count(&self.not_sent)));
         lines.push(("Trials ended".to_owned(), self.trials_ended.to_string()));
         lines.push(("Left the list by a mail's link".to_owned(), self.unsubscribed.to_string()));
+        lines.push(("Address that does not exist".to_owned(), self.came_back.to_string()));
         for taken in &self.taken {
             lines.push(("  the mail server took".to_owned(), taken.clone()));
         }
@@ -98,6 +103,38 @@ pub(super) async fn click_unsubscribe(sandbox: &Running) -> Result<(), CliError>
     }
 }
 
+/// Has a mail come back as that of somebody who does not exist, and a forgery that says the same of everybody else.
+pub(super) async fn come_back(stage: &Stage, sandbox: &Running) -> Result<(), CliError> {
+    let missing = |what: &str| CliError::Failed(what.to_owned());
+    let paths =
+        stage.house.mail().return_paths.as_ref().ok_or_else(|| missing("there are no return paths"))?;
+    let mails = sandbox.mails();
+    let is_service = |mail: &&greenroom_sandbox::Received| mail.header("List-Unsubscribe").is_none();
+    let returned =
+        mails.iter().find(is_service).ok_or_else(|| missing("no mail was taken that is no news"))?;
+    let others = mails.iter().filter(|mail| mail.from != returned.from).map(|mail| mail.to.concat());
+    let mut events = Vec::new();
+    for to in others.chain([returned.from.clone()]) {
+        let report = format!(
+            "To: <{to}>\r\nSubject: Undelivered Mail Returned to Sender\r\nMIME-Version: 1.0\r\n\
+             Content-Type: multipart/report; report-type=delivery-status; boundary=\"x\"\r\n\r\n\
+             --x\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example\r\n\r\n\
+             Action: failed\r\nStatus: 5.1.1\r\n\r\n--x--\r\n"
+        );
+        if let Report::About(event) = paths.read(report.as_bytes(), None) {
+            events.push(event);
+        }
+    }
+    let refused = |error: &dyn std::fmt::Display| CliError::Failed(error.to_string());
+    let mut tx = stage.pool.begin().await?;
+    let stored = store(&mut tx, DSN, &Verified::of(events)).await.map_err(|error| refused(&error))?;
+    stored.map_err(|error| refused(&error))?;
+    let jobs = take_events(&mut tx).await.map_err(|error| refused(&error))?;
+    tx.commit().await?;
+    stage.queue.wake(&jobs);
+    Ok(())
+}
+
 /// Holds the outbox against what the mail server has taken.
 pub(super) async fn account(
     pool: &PgPool,
@@ -111,7 +148,7 @@ pub(super) async fn account(
     );
     for row in rows.fetch_all(pool).await? {
         match row.state.as_str() {
-            "sent" => *sent.entry(row.step).or_default() += row.n,
+            "sent" | "bounced" => *sent.entry(row.step).or_default() += row.n,
             "skipped" | "suppressed" | "cancelled" | "expired" => {
                 *not_sent.entry(format!("{} {}", row.step, row.reason)).or_default() += row.n;
             }
@@ -120,7 +157,8 @@ pub(super) async fn account(
     }
     let people = sqlx::query!(
         r#"select count(*) filter (where subscription_status = 'expired') as "ended!",
-                  count(*) filter (where marketing_last_event = 'unsubscribed') as "left!" from users"#
+                  count(*) filter (where marketing_last_event = 'unsubscribed') as "left!",
+                  count(*) filter (where marketing_bounced_at is not null) as "came_back!" from users"#
     );
     let people = people.fetch_one(pool).await?;
     let mails = sandbox.mails();
@@ -141,21 +179,26 @@ pub(super) async fn account(
     if people.left != 1 {
         disagreements.push(format!("{} people left the list by a link, and not one", people.left));
     }
+    if people.came_back != 1 {
+        disagreements.push(format!("{} addresses are taken for wrong, and not one", people.came_back));
+    }
     let taken = mails
         .iter()
         .map(|mail| format!("{}: {}", mail.to.join(", "), mail.header("Subject").unwrap_or_default()))
         .collect();
-    Ok(Mail { sent, not_sent, unknown, trials_ended: people.ended, taken, unsubscribed: people.left })
+    let (trials_ended, unsubscribed, came_back) = (people.ended, people.left, people.came_back);
+    Ok(Mail { sent, not_sent, unknown, trials_ended, taken, unsubscribed, came_back })
 }
 
 /// The settings by which the demo's mail does not wait for anybody's morning.
-pub(super) fn settings() -> [(&'static str, String); 5] {
+pub(super) fn settings() -> [(&'static str, String); 6] {
     let launch = Clock::system().now() + LAUNCH_IN;
     [
         ("campaigns.waitlist.launch_at", launch.to_rfc3339()),
         ("campaigns.window_opens", "00:00".to_owned()),
         ("campaigns.window_closes", "00:00".to_owned()),
         ("mail.postal_address", "Backstage Talent, 1 Stage Door, London".to_owned()),
+        ("mail.bounce_domain", "bounces.backstage.example".to_owned()),
         ("mail.from", "Backstage Talent <hello@backstage.example>".to_owned()),
     ]
 }
