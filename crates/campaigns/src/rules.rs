@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use greenroom_credits::{ActionType, Cost, Details, Free, Key, Resource, record_free};
 use greenroom_mail::events::Happened;
-use greenroom_mail::{Check, Message, Rules, Settled, Unsubscribe, Verdict};
+use greenroom_mail::{Check, Message, Rules, Settled, Verdict};
 use greenroom_model::{JobId, UserId};
 use greenroom_sync::{Counts, Subject, runs};
 use sqlx::PgConnection;
@@ -146,13 +146,9 @@ impl Rules for CampaignRules {
         })
     }
 
-    fn unsubscribe(&self, user: UserId) -> Option<Unsubscribe> {
-        let keys = self.keys.as_ref()?;
-        let mailto = &self.settings.unsubscribe_mailto;
-        Some(Unsubscribe {
-            url: format!("{}/u/{}", self.public_url.trim_end_matches('/'), keys.token(user)),
-            mailto: (!mailto.is_empty()).then(|| mailto.clone()),
-        })
+    fn unsubscribe_url(&self, user: UserId) -> Option<String> {
+        let token = self.keys.as_ref()?.token(user);
+        Some(format!("{}/u/{token}", self.public_url.trim_end_matches('/')))
     }
 }
 

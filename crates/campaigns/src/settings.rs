@@ -19,8 +19,6 @@ pub struct Settings {
     /// Until which time of their day; the same as the other is all day.
     #[serde(deserialize_with = "time")]
     pub window_closes: NaiveTime,
-    /// An address that takes requests to leave a list; empty is none.
-    pub unsubscribe_mailto: String,
     /// The series that leads to a launch.
     pub waitlist: WaitlistSettings,
 }

@@ -1,9 +1,12 @@
-//! Return paths, and the reports that come back on them.
+//! Return paths, the reports that come back on them, and mail that asks for no more.
 //!
 //! A server that cannot deliver what it has taken writes to the return path, which is another for each message:
 //! `b+<message and signature>@<mail.bounce_domain>`. A report (RFC 3464, or RFC 5965 for complaints) is about the
 //! message whose signed path it came to or names, whatever else it says: one without is about nobody, so that nobody
 //! can have somebody else's mail stopped.
+//!
+//! News name a second address of the kind, `u+…`, for readers whose program leaves a list by a mail: whatever comes to it
+//! says that the reader of that message wants no more.
 //!
 //! Not here: how reports arrive. They are files, or what a mail server pipes into `greenroom bounce ingest`.
 
@@ -17,10 +20,34 @@ use uuid::Uuid;
 use crate::events::{Event, Happened};
 use crate::{Enhanced, MailError, Verdict, verdict};
 
-/// What stands before a token; what follows a plus is left alone by servers.
-const PREFIX: &str = "b+";
-/// What is signed starts with this, so that no signature of another kind is good here.
-const PURPOSE: &[u8] = b"return path v1 ";
+/// What an address of ours is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// It takes back what could not be delivered.
+    Return,
+    /// It takes mail that asks for no more.
+    Leave,
+}
+
+impl Use {
+    /// Returns what stands before a token; what follows a plus is left alone by servers.
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Return => "b+",
+            Self::Leave => "u+",
+        }
+    }
+
+    /// Returns what is signed: it starts with the purpose, so that no signature is good for another.
+    fn signed(self, id: Uuid) -> Vec<u8> {
+        let purpose: &[u8] = match self {
+            Self::Return => b"return path v1 ",
+            Self::Leave => b"leave list v1 ",
+        };
+        [purpose, id.as_bytes()].concat()
+    }
+}
+
 const ID_BYTES: usize = 16;
 
 /// Makes return paths, and knows its own again.
@@ -49,23 +76,32 @@ impl ReturnPaths {
 
     /// Returns where a message comes back to.
     pub fn of(&self, id: Uuid) -> String {
-        let token = [id.as_bytes(), self.keys.sign(&signed(id)).as_slice()].concat();
-        // Small letters, since some servers change great ones.
-        format!("{PREFIX}{}@{}", BASE32_NOPAD_NOCASE.encode(&token).to_lowercase(), self.domain)
+        self.address(Use::Return, id)
     }
 
-    /// Returns the message of a path of ours.
-    fn id(&self, address: &str) -> Option<Uuid> {
+    /// Returns where a reader of a message writes who wants no more.
+    pub(crate) fn to_leave(&self, id: Uuid) -> String {
+        self.address(Use::Leave, id)
+    }
+
+    fn address(&self, used: Use, id: Uuid) -> String {
+        let token = [id.as_bytes(), self.keys.sign(&used.signed(id)).as_slice()].concat();
+        // Small letters, since some servers change great ones.
+        format!("{}{}@{}", used.prefix(), BASE32_NOPAD_NOCASE.encode(&token).to_lowercase(), self.domain)
+    }
+
+    /// Returns the message of an address of ours, for this use of it.
+    fn id(&self, used: Use, address: &str) -> Option<Uuid> {
         let (local, domain) = address.trim().trim_matches(['<', '>']).rsplit_once('@')?;
-        if !domain.eq_ignore_ascii_case(&self.domain) {
+        let (prefix, token) = local.split_at_checked(used.prefix().len())?;
+        if !domain.eq_ignore_ascii_case(&self.domain) || !prefix.eq_ignore_ascii_case(used.prefix()) {
             return None;
         }
-        let token = local.get(..PREFIX.len()).filter(|start| start.eq_ignore_ascii_case(PREFIX));
-        let token = BASE32_NOPAD_NOCASE.decode(token.map(|start| &local[start.len()..])?.as_bytes()).ok()?;
+        let token = BASE32_NOPAD_NOCASE.decode(token.as_bytes()).ok()?;
         let (id, signature) =
             token.split_at_checked(ID_BYTES).filter(|(_, rest)| rest.len() == SIGNATURE_BYTES)?;
         let id = Uuid::from_slice(id).ok()?;
-        self.keys.verify(&signed(id), signature).then_some(id)
+        self.keys.verify(&used.signed(id), signature).then_some(id)
     }
 
     /// Reads a message that came back; `to` is where it came to, if whoever handed it over knows.
@@ -73,6 +109,9 @@ impl ReturnPaths {
         let Some(message) = MessageParser::default().parse(bytes) else {
             return Report::Nothing("it is no message");
         };
+        if let Some(id) = self.came_to(Use::Leave, &message, to) {
+            return Report::About(event(id, "unsubscribed", Happened::Unsubscribed));
+        }
         let status = part(&message, &["delivery-status", "global-delivery-status"]);
         let feedback = part(&message, &["feedback-report"]);
         let (Some(text), is_complaint) = (status.as_ref().or(feedback.as_ref()), status.is_none()) else {
@@ -106,41 +145,44 @@ impl ReturnPaths {
         // The same report may be handed over twice.
         let which = Sha256::digest([message.message_id().unwrap_or_default(), text.as_str()].concat());
         let which = which[..8].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-        let at = message.date().and_then(|at| chrono::DateTime::from_timestamp(at.to_timestamp(), 0));
-        Report::About(Event {
-            id: format!("{id} {which}"),
-            happened,
-            at,
-            provider_message_id: None,
-            message_id: None,
-            message: Some(id),
-        })
+        Report::About(event(id, &which, happened))
     }
 
     /// Finds the message that a report is about, by a path of ours: where it came to, or from where the one in it came.
     fn whose(&self, message: &Message<'_>, bytes: &[u8], to: Option<&str>) -> Option<Uuid> {
-        let came_to = ["To", "Delivered-To", "X-Original-To", "Envelope-To", "Original-Recipient"];
-        let named = came_to.iter().flat_map(|name| message.header_values(*name)).flat_map(|value| {
-            let addresses = value.as_address().map(Address::iter).into_iter().flatten();
-            let addresses = addresses.filter_map(|address| address.address().map(str::to_owned));
-            addresses.chain(value.as_text().map(str::to_owned)).collect::<Vec<_>>()
-        });
-        let found = to.map(str::to_owned).into_iter().chain(named).find_map(|address| self.id(&address));
-        found.or_else(|| {
+        self.came_to(Use::Return, message, to).or_else(|| {
             // What came back is often in the report, with the path it was sent from.
             let text = String::from_utf8_lossy(bytes);
-            let mut from = text.lines().filter_map(|line| {
+            text.lines().find_map(|line| {
                 let (name, value) = line.split_once(':')?;
                 let is_from = ["Return-Path", "Original-Mail-From", "X-Return-Path"];
-                is_from.iter().any(|known| name.eq_ignore_ascii_case(known)).then_some(value)
-            });
-            from.find_map(|value| self.id(value))
+                let is_from = is_from.iter().any(|known| name.eq_ignore_ascii_case(known));
+                is_from.then(|| self.id(Use::Return, value))?
+            })
         })
+    }
+
+    /// Finds the message whose address, for this use of it, a message came to.
+    fn came_to(&self, used: Use, message: &Message<'_>, to: Option<&str>) -> Option<Uuid> {
+        let headers = ["To", "Delivered-To", "X-Original-To", "Envelope-To", "Original-Recipient"];
+        let addresses = headers.iter().flat_map(|name| message.header_values(*name)).flat_map(|value| {
+            let listed = value.as_address().map(Address::iter).into_iter().flatten();
+            listed.filter_map(|address| address.address()).chain(value.as_text()).collect::<Vec<_>>()
+        });
+        to.into_iter().chain(addresses).find_map(|address| self.id(used, address))
     }
 }
 
-fn signed(id: Uuid) -> Vec<u8> {
-    [PURPOSE, id.as_bytes()].concat()
+/// Makes the event of what came back. When it happened is when it came: its Date is its sender's word.
+fn event(id: Uuid, which: &str, happened: Happened) -> Event {
+    Event {
+        id: format!("{id} {which}"),
+        happened,
+        at: None,
+        provider_message_id: None,
+        message_id: None,
+        message: Some(id),
+    }
 }
 
 /// Judges a delivery that has failed for good; a passing reason then means that it was tried for as long as one does.

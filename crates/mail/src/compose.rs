@@ -11,15 +11,6 @@ use uuid::Uuid;
 
 use crate::{Mail, MailError};
 
-/// How somebody leaves a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsubscribe {
-    /// A page that asks, and takes the click of a mail program.
-    pub url: String,
-    /// An address that takes a mail instead.
-    pub mailto: Option<String>,
-}
-
 /// A message that can be sent.
 #[derive(Clone, Debug)]
 pub struct Composed {
@@ -57,7 +48,8 @@ pub(crate) struct Draft<'a> {
     pub full_name: Option<&'a str>,
     /// When its first try began: its Date, whichever try this is.
     pub date: DateTime<Utc>,
-    pub unsubscribe: Option<Unsubscribe>,
+    /// The page on which its reader leaves the list.
+    pub unsubscribe_url: Option<String>,
     pub is_test: bool,
 }
 
@@ -76,8 +68,7 @@ pub(crate) fn compose(
     let name = draft.full_name.and_then(|name| name.split_whitespace().next()).unwrap_or("there");
     values.insert("name".to_owned(), name.into());
     values.insert("postal_address".to_owned(), settings.postal_address.clone().into());
-    let url = draft.unsubscribe.as_ref().map(|unsubscribe| unsubscribe.url.clone());
-    values.insert("unsubscribe_url".to_owned(), url.into());
+    values.insert("unsubscribe_url".to_owned(), draft.unsubscribe_url.clone().into());
     let wrong = |error: &dyn std::fmt::Display| MailError::Compose(error.to_string());
     let from: Mailbox = settings.from.parse().map_err(|error| wrong(&error))?;
     values.insert("sender".to_owned(), from.name.clone().unwrap_or_else(|| from.email.to_string()).into());
@@ -100,8 +91,9 @@ pub(crate) fn compose(
     if redirected {
         headers.push(("X-Original-To".to_owned(), draft.to.to_owned()));
     }
-    if let Some(Unsubscribe { url, mailto }) = &draft.unsubscribe {
-        let mailto = mailto.as_ref().map_or_else(String::new, |address| format!(", <mailto:{address}>"));
+    if let Some(url) = &draft.unsubscribe_url {
+        let mailto = return_paths.as_ref().map(|paths| format!(", <mailto:{}>", paths.to_leave(draft.id)));
+        let mailto = mailto.unwrap_or_default();
         headers.push(("List-Unsubscribe".to_owned(), format!("<{url}>{mailto}")));
         headers.push(("List-Unsubscribe-Post".to_owned(), "List-Unsubscribe=One-Click".to_owned()));
     }

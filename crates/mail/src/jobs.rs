@@ -79,8 +79,8 @@ impl Mail {
 
     /// Puts a message together that is not in the outbox: to look at, or to try.
     pub fn preview(&self, what: &Preview<'_>) -> Result<Composed, MailError> {
-        let unsubscribe = match what.class {
-            Class::Marketing => self.rules.unsubscribe(what.user),
+        let unsubscribe_url = match what.class {
+            Class::Marketing => self.rules.unsubscribe_url(what.user),
             Class::Service => None,
         };
         let draft = Draft {
@@ -90,7 +90,7 @@ impl Mail {
             to: what.to,
             full_name: what.full_name,
             date: what.now,
-            unsubscribe,
+            unsubscribe_url,
             is_test: what.is_test,
         };
         compose(&draft, self)

@@ -38,7 +38,7 @@ mod transport;
 mod verdict;
 
 pub use bounce::{Report, ReturnPaths};
-pub use compose::{Composed, Unsubscribe};
+pub use compose::Composed;
 pub use error::MailError;
 pub use jobs::{Mail, Preview, jobs, take_events};
 pub use outbox::{

@@ -8,7 +8,7 @@ use greenroom_model::{JobId, UserId};
 use sqlx::PgConnection;
 
 use crate::events::Happened;
-use crate::{Message, Unsubscribe, Verdict};
+use crate::{Message, Verdict};
 
 /// Whether a message is still right, at the moment before it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +61,8 @@ pub trait Rules: Send + Sync + Debug {
         at: DateTime<Utc>,
     ) -> BoxFuture<'a, sqlx::Result<()>>;
 
-    /// Returns how a person leaves a list; without it, marketing is not sent.
-    fn unsubscribe(&self, user: UserId) -> Option<Unsubscribe>;
+    /// Returns the page on which a person leaves the list; without one, marketing is not sent.
+    fn unsubscribe_url(&self, user: UserId) -> Option<String>;
 }
 
 /// Knows nothing: every message is right, and nobody is on a list.
@@ -100,7 +100,7 @@ impl Rules for NoRules {
         Box::pin(async { Ok(()) })
     }
 
-    fn unsubscribe(&self, _: UserId) -> Option<Unsubscribe> {
+    fn unsubscribe_url(&self, _: UserId) -> Option<String> {
         None
     }
 }

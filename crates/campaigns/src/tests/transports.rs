@@ -207,6 +207,23 @@ async fn what_comes_back_reaches_its_message_and_a_forgery_nobody() {
 }
 
 #[tokio::test]
+async fn a_reader_leaves_the_list_by_a_mail() {
+    let world = with_return_paths().await;
+    world.tick().await;
+    let news = world.server.mails().into_iter().find(|mail| mail.to == ["marketing@example.test"]).unwrap();
+    let list = news.header("List-Unsubscribe").unwrap();
+    let address = list.split_once("<mailto:").unwrap().1.trim_end_matches('>');
+    assert!(come_back(&world, &format!("To: {address}\r\nSubject: unsubscribe\r\n\r\n")).await);
+    let left: Vec<String> = sqlx::query_scalar(
+        "select email from users where marketing_unsubscribed_at is not null and not marketing_opt_in",
+    )
+    .fetch_all(world.db.pool())
+    .await
+    .unwrap();
+    assert_eq!(left, ["marketing@example.test"]);
+}
+
+#[tokio::test]
 async fn events_are_forgotten_when_they_are_old() {
     let world = with_return_paths().await;
     world.tick().await;

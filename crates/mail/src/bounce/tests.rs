@@ -25,7 +25,6 @@ fn happened(fields: &str) -> Happened {
     match paths().read(report(&paths().of(id), fields).as_bytes(), None) {
         Report::About(event) => {
             assert_eq!(event.message, Some(id));
-            assert_eq!(event.at.unwrap().to_rfc3339(), "2026-11-01T10:00:00+00:00");
             event.happened
         }
         Report::Nothing(why) => panic!("{why}"),
@@ -38,13 +37,13 @@ fn a_path_is_known_again_in_any_letters_and_cannot_be_changed() {
     let path = paths.of(id);
     assert!(path.split('@').next().unwrap().len() <= 64, "{path}");
     assert!(path.parse::<lettre::Address>().is_ok(), "{path}");
-    assert_eq!(paths.id(&path), Some(id));
-    assert_eq!(paths.id(&path.to_uppercase()), Some(id));
-    assert_eq!(paths.id(&format!("<{path}>")), Some(id));
+    assert_eq!(paths.id(Use::Return, &path), Some(id));
+    assert_eq!(paths.id(Use::Return, &path.to_uppercase()), Some(id));
+    assert_eq!(paths.id(Use::Return, &format!("<{path}>")), Some(id));
     for place in 2..path.find('@').unwrap() {
         let mut changed = path.clone().into_bytes();
         changed[place] = if changed[place] == b'a' { b'b' } else { b'a' };
-        assert_eq!(paths.id(std::str::from_utf8(&changed).unwrap()), None, "{place}");
+        assert_eq!(paths.id(Use::Return, std::str::from_utf8(&changed).unwrap()), None, "{place}");
     }
     for wrong in [
         "",
@@ -53,11 +52,11 @@ fn a_path_is_known_again_in_any_letters_and_cannot_be_changed() {
         &path.replace("house", "other"),
         "é+é@bounces.house.test",
     ] {
-        assert_eq!(paths.id(wrong), None, "{wrong}");
+        assert_eq!(paths.id(Use::Return, wrong), None, "{wrong}");
     }
     let other =
         ReturnPaths::new("bounces.house.test", &SecretString::from("another key of some length")).unwrap();
-    assert_eq!(other.id(&path), None);
+    assert_eq!(other.id(Use::Return, &path), None);
 }
 
 #[test]
@@ -155,4 +154,18 @@ fn the_same_report_has_the_same_name() {
     assert_eq!(paths.read(bytes.as_bytes(), None), paths.read(again.as_bytes(), None));
     let other = bytes.replace("20261101100000.1", "20261101100000.2");
     assert_ne!(paths.read(bytes.as_bytes(), None), paths.read(other.as_bytes(), None));
+}
+
+#[test]
+fn whatever_comes_to_the_address_that_news_name_wants_no_more() {
+    let (paths, id) = (paths(), Uuid::now_v7());
+    let address = paths.to_leave(id);
+    let of = |to: &str| paths.read(format!("To: {to}\r\nSubject: unsubscribe\r\n\r\n").as_bytes(), None);
+    let Report::About(event) = of(&address) else { panic!("{address}") };
+    assert_eq!((event.message, event.happened), (Some(id), Happened::Unsubscribed));
+    assert_eq!(of(&address), of(&address.to_uppercase()), "twice is as good as once");
+    // Neither address is good for what the other is for.
+    assert_eq!(paths.id(Use::Return, &address), None);
+    assert_eq!(paths.id(Use::Return, &address.replacen("u+", "b+", 1)), None);
+    assert!(matches!(of(&paths.of(id).replacen("b+", "u+", 1)), Report::Nothing(_)));
 }

@@ -247,9 +247,9 @@ async fn decide(mail: &Mail, tx: &mut PgConnection, held: Held) -> Result<Begun,
             return Ok(Begun::Later(at, "its time has not come"));
         }
     }
-    let unsubscribe = match (held.message.class, held.message.user) {
-        (Class::Marketing, Some(user)) => match mail.rules.unsubscribe(user) {
-            Some(unsubscribe) => Some(unsubscribe),
+    let unsubscribe_url = match (held.message.class, held.message.user) {
+        (Class::Marketing, Some(user)) => match mail.rules.unsubscribe_url(user) {
+            Some(url) => Some(url),
             None => {
                 return over(tx, &held.message, undone(State::Suppressed), "no_unsubscribe_key", unknowns)
                     .await;
@@ -264,7 +264,7 @@ async fn decide(mail: &Mail, tx: &mut PgConnection, held: Held) -> Result<Begun,
         to: &who.email,
         full_name: held.full_name.as_deref(),
         date: held.date,
-        unsubscribe,
+        unsubscribe_url,
         is_test: false,
     };
     let composed = compose(&draft, mail)?;
