@@ -39,8 +39,9 @@ comment on table greenroom.email_outbox is
 comment on column greenroom.email_outbox.occurrence is
     'Which time of this step it is: the launch''s or the trial''s instant, or the episode a notice is about.';
 comment on column greenroom.email_outbox.user_id is 'NULL for an address that is no user''s.';
--- This key, and not a flag on the person, is what forbids a second copy.
-create unique index email_outbox_once on greenroom.email_outbox (campaign, step, occurrence, user_id)
+-- This key, and not a flag on the person, is what forbids a second copy. The person comes first: while there are no
+-- statistics, PostgreSQL takes it also where only the campaign and the person are known, and walked all of it for each.
+create unique index email_outbox_once on greenroom.email_outbox (user_id, campaign, step, occurrence)
     where user_id is not null;
 create unique index email_outbox_once_an_address
     on greenroom.email_outbox (campaign, step, occurrence, lower(to_address)) where user_id is null;
@@ -48,9 +49,6 @@ create unique index email_outbox_message_id on greenroom.email_outbox (message_i
 create index email_outbox_provider on greenroom.email_outbox (provider_message_id)
     where provider_message_id is not null;
 create index email_outbox_user on greenroom.email_outbox (user_id, created_at desc);
--- For what is withdrawn when a fact about a person changes. Without it, statistics of yesterday can make that a walk over
--- everything that waits.
-create index email_outbox_withdrawn on greenroom.email_outbox (user_id) where state = 'queued';
 create index email_outbox_open on greenroom.email_outbox (not_before) where state in ('queued', 'sending', 'unknown');
 -- For what a step has done lately, and for the frequency cap.
 create index email_outbox_sent on greenroom.email_outbox (campaign, step, sent_at) where sent_at is not null;
@@ -115,3 +113,4 @@ create index email_events_outbox on greenroom.email_events (outbox_id) where out
 create index email_events_open on greenroom.email_events (created_at) where processed_at is null;
 -- For forgetting them.
 create index email_events_old on greenroom.email_events (created_at) where processed_at is not null;
+create index email_events_tokens on greenroom.email_events (created_at) where event = 'token';
