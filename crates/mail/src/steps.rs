@@ -74,16 +74,26 @@ pub async fn steps(conn: &mut PgConnection) -> sqlx::Result<Vec<StepRow>> {
     .await
 }
 
+/// What has come back of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Back {
+    /// A mail, or the server's no to it.
+    Mail,
+    /// Somebody's complaint.
+    Complaint,
+}
+
 /// Pauses a step of which too much came back lately; returns the reason if it did.
 ///
-/// Called whenever something has come back. All of a week is counted only at the first few of those and then at every
+/// Called whenever something has come back. All of a week is counted only at the first few of its kind and then at every
 /// twentieth part more, or a list of many bad addresses would be counted for each of them.
 pub(crate) async fn judge(
     conn: &mut PgConnection,
     campaign: &str,
     step: &str,
+    back: Back,
 ) -> Result<Option<String>, MailError> {
-    let back = sqlx::query!(
+    let lately = sqlx::query!(
         r#"
         select (select count(*) from greenroom.email_outbox
                  where campaign = $1 and step = $2 and state = 'failed' and reason in ('hard_bounce', 'policy')
@@ -100,7 +110,11 @@ pub(crate) async fn judge(
     )
     .fetch_one(&mut *conn)
     .await?;
-    let counted = back.bounced + back.complained;
+    // Of its own kind: complaints are few, and none of them may go by unseen among bounces.
+    let counted = match back {
+        Back::Mail => lately.bounced,
+        Back::Complaint => lately.complained,
+    };
     if counted % (counted / 20).max(1) != 0 {
         return Ok(None);
     }
@@ -120,10 +134,10 @@ pub(crate) async fn judge(
     if tried < LEAST {
         return Ok(None);
     }
-    let reason = if back.bounced * 1_000 > tried * BOUNCES_PER_MILLE {
-        format!("{} of {tried} were refused or came back", back.bounced)
-    } else if back.complained * 1_000 > tried * COMPLAINTS_PER_MILLE {
-        format!("{} of {tried} people complained", back.complained)
+    let reason = if lately.bounced * 1_000 > tried * BOUNCES_PER_MILLE {
+        format!("{} of {tried} were refused or came back", lately.bounced)
+    } else if lately.complained * 1_000 > tried * COMPLAINTS_PER_MILLE {
+        format!("{} of {tried} people complained", lately.complained)
     } else {
         return Ok(None);
     };

@@ -122,3 +122,38 @@ async fn a_box_that_is_full_for_a_week_is_given_up() {
     }
     assert!(world.column(ada, "marketing_bounced_at").await.is_some());
 }
+
+#[tokio::test]
+async fn complaints_are_seen_among_many_bounces() {
+    let (world, _) = after_a_mail().await;
+    // Two thousand have had the step; what came back of it is not enough to pause it.
+    sqlx::query(
+        "with who as (insert into users (email) select 'p' || n || '@example.test' from generate_series(1, 2000) n
+                      returning id, substr(email, 2, position('@' in email) - 2)::int as n)
+         insert into greenroom.email_outbox
+                (user_id, campaign, step, occurrence, class, template, state, reason, sent_at, message_id)
+         select id, 'waitlist', 't14', 'o', 'marketing', 'waitlist/t14', case when n <= 61 then 'bounced' else 'sent' end,
+                case when n <= 61 then 'hard_bounce' end, greenroom.now(), '<' || n || '@house.test>'
+           from who",
+    )
+    .execute(world.db.pool())
+    .await
+    .unwrap();
+    let paused = async || {
+        let steps = greenroom_mail::steps(&mut world.db.pool().acquire().await.unwrap()).await.unwrap();
+        steps.into_iter().find_map(|row| row.reason)
+    };
+    for n in 101..=103 {
+        assert_eq!(paused().await, None, "before complaint {n}");
+        let event = Event {
+            id: n.to_string(),
+            happened: Happened::Complained,
+            at: None,
+            provider_message_id: None,
+            message_id: Some(format!("<{n}@house.test>")),
+            message: None,
+        };
+        tell_all(&world, vec![event]).await;
+    }
+    assert_eq!(paused().await.as_deref(), Some("3 of 2001 people complained"));
+}

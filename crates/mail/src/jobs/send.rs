@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::Mail;
 use crate::compose::{Composed, Draft, compose, message_id};
 use crate::rate::{Slot, group_of, slow_down, take};
+use crate::steps::Back;
 use crate::transport::{Outcome, Reply};
 use crate::{
     Check, Class, MailError, Message, Recipient, Settled, State, Verdict, backoff, steps, suppressed,
@@ -365,7 +366,7 @@ async fn end(mail: &Mail, ctx: &Context, ready: &Ready, outcome: Outcome) -> Res
             mail.rules.settled(&mut tx, &ready.message, Settled::Refused(judged), ctx.id(), now).await?;
             if let Verdict::Hard | Verdict::Policy = judged {
                 let Message { campaign, step, .. } = &ready.message;
-                if let Some(reason) = steps::judge(&mut tx, campaign, step).await? {
+                if let Some(reason) = steps::judge(&mut tx, campaign, step, Back::Mail).await? {
                     tracing::error!(campaign, step, reason, "A step was paused: too much of it came back");
                 }
             }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::Mail;
 use crate::events::{Event, Happened};
+use crate::steps::Back;
 use crate::{Class, MailError, Message, Settled, steps};
 
 /// Events that one look takes.
@@ -165,9 +166,14 @@ async fn apply(
     if let Some(user) = about.message.user {
         mail.rules.heard(conn, user, event.happened, at).await?;
     }
-    if let Happened::HardBounce | Happened::Rejected | Happened::Complained = event.happened {
+    let back = match event.happened {
+        Happened::HardBounce | Happened::Rejected => Some(Back::Mail),
+        Happened::Complained => Some(Back::Complaint),
+        _ => None,
+    };
+    if let Some(back) = back {
         let Message { campaign, step, .. } = &about.message;
-        if let Some(reason) = steps::judge(conn, campaign, step).await? {
+        if let Some(reason) = steps::judge(conn, campaign, step, back).await? {
             tracing::error!(campaign, step, reason, "A step was paused: too much of it came back");
         }
     }
