@@ -29,4 +29,6 @@ mod schema;
 #[cfg(test)]
 mod tokens;
 #[cfg(test)]
+mod traces;
+#[cfg(test)]
 mod world;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_boot::probes::Probes;
+use greenroom_boot::traces::Traces;
 use greenroom_boot::{
     BootError, Config, ExposeSecret as _, SecretString, log, metrics, pool, secrets, signals,
 };
@@ -28,7 +29,8 @@ const SCHEMA_PATIENCE: Duration = Duration::from_mins(10);
 /// Runs the API until it is told to stop, with the settings and secrets of the environment.
 pub async fn run() -> Result<(), StartError> {
     let config = Config::load()?;
-    log::init(&config.section("log")?)?;
+    let traces = Traces::open(&config.section("traces")?, "greenroom-api")?;
+    log::init(&config.section("log")?, traces.as_ref())?;
     let settings: Settings = config.section("api")?;
     let address = settings.address(std::env::var("PORT").ok().as_deref())?;
     let shutdown = signals::shutdown()?;

@@ -28,12 +28,29 @@ pub(crate) async fn watch(State(api): State<Api>, request: Request, next: Next) 
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = name(request.method());
     let id = request_id(request.headers());
-    let trace = trace(request.headers());
-    let span = info_span!("request", request.id = %id, trace.id = %trace.trace_id(), method, route, token.id = field::Empty);
+    let caller = traceparent(request.headers());
+    // It goes on in the caller's trace, or begins one; what it enqueues carries it.
+    let trace = caller.map_or_else(TraceParent::root, TraceParent::child);
+    let span = info_span!(
+        "request",
+        request.id = %id,
+        trace.id = %trace.trace_id(),
+        span.id = %trace.span_id(),
+        span.parent = caller.map(|caller| field::display(caller.span_id())),
+        method,
+        route,
+        status = field::Empty,
+        token.id = field::Empty,
+        error = field::Empty,
+    );
     let begun = Instant::now();
     let mut response = trace.scope(answer(&api, request, next)).instrument(span.clone()).await;
 
     let (status, secs) = (response.status().as_u16(), begun.elapsed().as_secs_f64());
+    span.record("status", status);
+    if response.status().is_server_error() {
+        span.record("error", response.status().canonical_reason().unwrap_or("failed"));
+    }
     // Probes come every second and say nothing new.
     if route.starts_with("/v1/") || route == "none" || response.status().is_server_error() {
         info!(parent: &span, status, secs, "Answered");
@@ -76,10 +93,9 @@ fn request_id(headers: &HeaderMap) -> String {
     given.filter(fits).map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }
 
-/// Goes on in the caller's trace, or begins one; what the request enqueues carries it.
-fn trace(headers: &HeaderMap) -> TraceParent {
-    let given = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()?.parse::<TraceParent>().ok());
-    given.map_or_else(TraceParent::root, TraceParent::child)
+/// Returns where in a trace the caller stands, if it says so.
+fn traceparent(headers: &HeaderMap) -> Option<TraceParent> {
+    headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()?.parse().ok())
 }
 
 /// Names a method; clients may invent others, and each would be a series of its own.

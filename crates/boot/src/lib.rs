@@ -3,10 +3,11 @@
 //!
 //! ```no_run
 //! # async fn main_of_some_process() -> Result<(), Box<dyn std::error::Error>> {
-//! use greenroom_boot::{Config, log, metrics, pool, secrets, signals};
+//! use greenroom_boot::{Config, log, metrics, pool, secrets, signals, traces};
 //!
 //! let config = Config::load()?;
-//! log::init(&config.section("log")?)?;
+//! let traces = traces::Traces::open(&config.section("traces")?, "worker")?;
+//! log::init(&config.section("log")?, traces.as_ref())?;
 //! let metrics = metrics::install()?;
 //! let pool = pool::connect(&secrets::required("DATABASE_URL")?, &config.section("database")?, "worker").await?;
 //! let shutdown = signals::shutdown()?;
@@ -28,6 +29,7 @@ pub mod pool;
 pub mod probes;
 pub mod secrets;
 pub mod signals;
+pub mod traces;
 
 pub use config::Config;
 pub use environment::Environment;

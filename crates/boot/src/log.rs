@@ -5,12 +5,14 @@
 use std::io::IsTerminal;
 
 use serde::Deserialize;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::error::BootError;
+use crate::traces::Traces;
 
 /// The section `[log]` of the settings.
 #[derive(Debug, Clone, Deserialize)]
@@ -32,20 +34,21 @@ pub enum Format {
     Json,
 }
 
-/// Opens the log of this process; once.
-pub fn init(settings: &LogSettings) -> Result<(), BootError> {
+/// Opens the log of this process; once. What it says within spans also goes to a collector of traces.
+pub fn init(settings: &LogSettings, traces: Option<&Traces>) -> Result<(), BootError> {
     let filter = EnvFilter::builder().parse(&settings.filter).map_err(|error| {
         BootError::Setting(format!("log.filter is no filter ({error}): use a level, or `info,module=debug`"))
     })?;
-    let registry = tracing_subscriber::registry().with(filter);
+    // Each by a filter of its own: who wants a quiet log may want traces all the same.
+    let traces = traces.map(|traces| traces.layer().with_filter(LevelFilter::INFO));
+    let registry = tracing_subscriber::registry().with(traces);
+    let lines = layer().with_writer(std::io::stderr);
     let opened = match settings.format {
         Format::Text => {
             let colour = std::io::stderr().is_terminal();
-            registry.with(layer().with_writer(std::io::stderr).with_ansi(colour)).try_init()
+            registry.with(lines.with_ansi(colour).with_filter(filter)).try_init()
         }
-        Format::Json => {
-            registry.with(layer().with_writer(std::io::stderr).json().flatten_event(true)).try_init()
-        }
+        Format::Json => registry.with(lines.json().flatten_event(true).with_filter(filter)).try_init(),
     };
     opened.map_err(|_| BootError::Twice("log"))
 }
@@ -57,9 +60,10 @@ mod tests {
     #[test]
     fn opens_once_and_refuses_a_filter_that_is_none() {
         let settings = |filter: &str| LogSettings { format: Format::Json, filter: filter.to_owned() };
-        let error = init(&settings("info,sqlx=loud")).unwrap_err().to_string();
+        let error = init(&settings("info,sqlx=loud"), None).unwrap_err().to_string();
         assert!(error.starts_with("log.filter is no filter"), "{error}");
-        init(&settings("warn")).unwrap();
-        assert!(matches!(init(&settings("warn")), Err(BootError::Twice("log"))));
+        // One of these two is the second, whoever else has set up a log in this process.
+        let opened = [init(&settings("warn"), None), init(&settings("warn"), None)];
+        assert!(matches!(opened, [_, Err(BootError::Twice("log"))]));
     }
 }

@@ -42,7 +42,7 @@ impl Stage {
         server.recreate_database(database).await?;
         let url = server.url(database);
         let config = quiet(Config::load()?)?;
-        log::init(&config.section("log")?)?;
+        log::init(&config.section("log")?, None)?;
         let config = config.with(outside_at(outside))?.with([("oauth.public_url", public_url.to_owned())])?;
         let pool = pool::connect(&SecretString::from(url.clone()), &config.section("database")?, "greenroom")
             .await?;

@@ -73,7 +73,7 @@ impl Terminal {
     pub fn config(&self) -> Result<Config, CliError> {
         let config = Config::load()?;
         if self.is_process {
-            log::init(&config.section("log")?)?;
+            log::init(&config.section("log")?, None)?;
         }
         Ok(config)
     }

@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use greenroom_model::Clock;
 use reqwest::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use reqwest::{Response, StatusCode, redirect};
+use tracing::{Instrument as _, field};
 
 use crate::answer::{Answer, Body};
 use crate::failure::{Class, Classify, Failure, Refused};
@@ -77,7 +78,15 @@ impl Client {
     async fn attempt(&self, request: &Request<'_>, classify: Classify) -> Result<Answer, Failure> {
         let endpoint = request.endpoint;
         let started = Instant::now();
-        let result = self.exchange(request, classify).await;
+        let span = tracing::info_span!(
+            "call",
+            platform = endpoint.platform,
+            endpoint = endpoint.name,
+            method = %request.method,
+            status = field::Empty,
+            error = field::Empty,
+        );
+        let result = self.exchange(request, classify).instrument(span.clone()).await;
         let code = match &result {
             Ok(Answer::Fresh(body)) => body.status.to_string(),
             Ok(Answer::NotModified) => "304".to_owned(),
@@ -86,6 +95,10 @@ impl Client {
                 (None, code) => code.unwrap_or("error").to_owned(),
             },
         };
+        span.record("status", &code);
+        if let Err(failure) = &result {
+            span.record("error", field::display(failure));
+        }
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::debug!(
             platform = endpoint.platform,

@@ -228,14 +228,16 @@ impl Jobs {
             },
         };
         // A handler that noticed the interrupt and ended without a report ended for that reason.
-        match (verdict, *interrupt.borrow()) {
+        let verdict = match (verdict, *interrupt.borrow()) {
             (done @ (Verdict::Completed(_) | Verdict::Forgotten | Verdict::CompletedInTransaction), _) => {
                 done
             }
             (_, Some(Interrupt::Cancel)) => Verdict::Cancelled,
             (_, Some(Interrupt::LeaseLost)) => Verdict::Lost,
             (verdict, _) => verdict,
-        }
+        };
+        tell::ended(&span, &job, &verdict);
+        verdict
     }
 
     /// Returns the verdict on a job whose handler panicked.

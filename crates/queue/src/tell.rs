@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tracing::{Level, debug, enabled, error, info, warn};
+use tracing::{Level, Span, debug, enabled, error, info, warn};
 
 use crate::claim::Claimed;
 use crate::settle::Verdict;
@@ -43,7 +43,7 @@ pub(crate) fn tell(job: &Claimed, verdict: &Verdict) {
     .increment(1);
     // Most jobs simply succeed, and then nothing is written and no span is made.
     if outcome != "ok" || enabled!(Level::DEBUG) {
-        trace::span(job).in_scope(|| log(job, verdict));
+        trace::mention(job).in_scope(|| log(job, verdict));
     }
 }
 
@@ -58,6 +58,17 @@ fn outcome(job: &Claimed, verdict: &Verdict) -> &'static str {
         Verdict::Discarded { .. } => "dead",
         Verdict::Cancelled => "cancelled",
         Verdict::Lost | Verdict::Withdrawn => "lost",
+    }
+}
+
+/// Writes into the span of an attempt how it ended.
+pub(crate) fn ended(span: &Span, job: &Claimed, verdict: &Verdict) {
+    span.record("outcome", outcome(job, verdict));
+    if let Verdict::Retry { error, .. }
+    | Verdict::Tripped { error, .. }
+    | Verdict::Discarded { reason: error } = verdict
+    {
+        span.record("error", error);
     }
 }
 

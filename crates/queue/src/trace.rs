@@ -64,6 +64,17 @@ impl TraceParent {
         Id(self.trace)
     }
 
+    /// Returns the id of the span, as logs have it.
+    pub fn span_id(self) -> impl fmt::Display {
+        struct Id(u64);
+        impl fmt::Display for Id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:016x}", self.0)
+            }
+        }
+        Id(self.span)
+    }
+
     /// Returns the trace of an attempt. It follows from the fence, so nobody has to carry it about, and no
     /// two attempts have the same.
     pub(crate) fn of(job: &Claimed) -> Self {
@@ -73,10 +84,29 @@ impl TraceParent {
     }
 }
 
-/// Makes the span of an attempt: its lines in the log carry what is needed to find them.
+/// Makes the span of an attempt: its lines in the log carry what is needed to find them, and a collector
+/// of traces gets it whole. Made once; what is said of an attempt afterwards stands in [`mention`].
 pub(crate) fn span(job: &Claimed) -> Span {
-    // Who enqueued it may be anybody with SQL.
-    let link = job.trace.as_deref().and_then(|text| text.parse::<TraceParent>().ok());
+    let trace = TraceParent::of(job);
+    info_span!(
+        "job",
+        job.id = %job.id,
+        job.kind = job.kind,
+        job.attempt = job.attempt,
+        queue = job.queue,
+        user.id = job.user.map(field::display),
+        trace.id = %trace.trace_id(),
+        span.id = %trace.span_id(),
+        trace.link = link(job).map(field::display),
+        messaging.system = "greenroom",
+        messaging.operation.type = "process",
+        outcome = field::Empty,
+        error = field::Empty,
+    )
+}
+
+/// Makes a span for the log alone, in which something is said of an attempt that is over.
+pub(crate) fn mention(job: &Claimed) -> Span {
     info_span!(
         "job",
         job.id = %job.id,
@@ -85,10 +115,15 @@ pub(crate) fn span(job: &Claimed) -> Span {
         queue = job.queue,
         user.id = job.user.map(field::display),
         trace.id = %TraceParent::of(job).trace_id(),
-        trace.link = link.map(|link| field::display(link.trace_id())),
+        trace.link = link(job).map(field::display),
         messaging.system = "greenroom",
         messaging.operation.type = "process",
     )
+}
+
+/// Returns who enqueued it: it may be anybody with SQL, who may have written anything.
+fn link(job: &Claimed) -> Option<TraceParent> {
+    job.trace.as_deref().and_then(|text| text.parse().ok())
 }
 
 fn not_zero<T: Default + PartialEq + From<u8>>(id: T) -> T {
@@ -234,10 +269,11 @@ mod tests {
         assert_eq!(lines.len(), 2);
         for (n, line) in lines.iter().enumerate() {
             let span = &line["span"];
-            assert_eq!(span["trace.link"], traces[n].trace_id().to_string(), "{line}");
+            assert_eq!(span["trace.link"], traces[n].to_string(), "{line}");
             // What the attempt enqueued is linked to it in turn.
             assert_eq!(span["trace.id"], traces[n + 1].trace_id().to_string(), "{line}");
-            assert_ne!(span["trace.id"], span["trace.link"], "an attempt is no child: {line}");
+            assert_eq!(span["span.id"], traces[n + 1].span_id().to_string(), "{line}");
+            assert_ne!(traces[n].trace, traces[n + 1].trace, "an attempt is no child: {line}");
             for (field, value) in
                 [("job.kind", "chain"), ("queue", "chains"), ("messaging.system", "greenroom")]
             {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use greenroom_boot::probes::Probes;
 use greenroom_boot::signals::Shutdown;
+use greenroom_boot::traces::Traces;
 use greenroom_boot::{Config, SecretString, log, metrics, pool, secrets, signals};
 use greenroom_model::Clock;
 use greenroom_queue::{Queue, Scheduler, Worker};
@@ -82,6 +83,8 @@ struct Process {
     pool: PgPool,
     shutdown: Shutdown,
     probes: Option<Probes>,
+    /// Sends its last spans when it goes.
+    traces: Option<Traces>,
 }
 
 impl Process {
@@ -89,7 +92,8 @@ impl Process {
     /// build's; returns nothing if it was told to stop meanwhile.
     async fn start(name: &str, schema: SchemaArgs, probe: ProbeArgs) -> Result<Option<Self>, StartError> {
         let config = Config::load()?;
-        log::init(&config.section("log")?)?;
+        let traces = Traces::open(&config.section("traces")?, name)?;
+        log::init(&config.section("log")?, traces.as_ref())?;
         let shutdown = signals::shutdown()?;
         let url = secrets::required("DATABASE_URL")?;
         let pool = pool::connect(&url, &config.section("database")?, name).await?;
@@ -103,7 +107,7 @@ impl Process {
             current = greenroom_postgres::wait_until_current(&pool, SCHEMA_PATIENCE) => current?,
             () = shutdown.requested.cancelled() => return Ok(None),
         }
-        Ok(Some(Self { config, pool, shutdown, probes }))
+        Ok(Some(Self { config, pool, shutdown, probes, traces }))
     }
 }
 
@@ -164,7 +168,7 @@ pub fn worker(
 
 /// Runs a worker process until it is told to stop.
 pub async fn run_worker(name: &str, own_queues: &[&str], args: Args) -> Result<(), StartError> {
-    let Some(Process { config, pool, shutdown, probes }) =
+    let Some(Process { config, pool, shutdown, probes, traces: _traces }) =
         Process::start(name, SchemaArgs { migrate: false }, args.probe).await?
     else {
         return Ok(());
@@ -189,7 +193,7 @@ pub async fn run_worker(name: &str, own_queues: &[&str], args: Args) -> Result<(
 
 /// Runs the scheduler process until it is told to stop.
 pub async fn run_scheduler(args: SchedulerArgs) -> Result<(), StartError> {
-    let Some(Process { pool, shutdown, probes, .. }) =
+    let Some(Process { pool, shutdown, probes, traces: _traces, .. }) =
         Process::start("scheduler", args.schema, args.probe).await?
     else {
         return Ok(());

@@ -138,7 +138,7 @@ async fn a_process() {
         std::process::exit(1);
     });
     let config = Config::load().unwrap();
-    log::init(&config.section("log").unwrap()).unwrap();
+    log::init(&config.section("log").unwrap(), None).unwrap();
     let shutdown = signals::shutdown().unwrap();
     let url = secrets::required("DATABASE_URL").unwrap();
     let settings = config.section("database").unwrap();

@@ -34,6 +34,8 @@ names! {
     Histogram "greenroom_http_request_seconds" "Seconds from a request to its answer.";
     Counter "greenroom_auth_refused_total" "Service tokens that were refused.";
 
+    Counter "greenroom_trace_spans_total" "Spans that were sent to the collector, or lost because it did not take them.";
+
     Counter "greenroom_jobs_enqueued_total" "Jobs that were enqueued and committed by this process; not those of plain SQL.";
     Counter "greenroom_jobs_finished_total" "Attempts that ended, by what became of the job.";
     Counter "greenroom_jobs_rescued_total" "Jobs whose worker died or lost its lease, put back by the sweeper.";

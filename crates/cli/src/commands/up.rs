@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use greenroom_boot::traces::Traces;
 use greenroom_boot::{Config, SecretString, log, pool, signals};
 use greenroom_model::Clock;
 use greenroom_postgres::{Source, Use, find_or_start};
@@ -37,7 +38,8 @@ pub(crate) async fn run(args: &Args) -> Result<(), CliError> {
         server.create_database(DATABASE).await?;
     }
     let config = Config::load()?;
-    log::init(&config.section("log")?)?;
+    let traces = Traces::open(&config.section("traces")?, "greenroom-up")?;
+    log::init(&config.section("log")?, traces.as_ref())?;
     let url = SecretString::from(source.url(DATABASE));
     let pool = pool::connect(&url, &config.section("database")?, "greenroom-up").await?;
     greenroom_postgres::migrate(&pool.connect_options()).await?;
