@@ -226,7 +226,8 @@ create table greenroom.pools (
     trips integer not null default 0,
     open_until timestamptz,
     open_reason text,
-    probe_until timestamptz,
+    probe uuid,
+    probe_token bigint,
     updated_at timestamptz not null default greenroom.now(),
     constraint pool_has_a_name check (name <> ''),
     constraint pool_cap_is_positive check (cap > 0),
@@ -244,7 +245,8 @@ comment on column greenroom.pools.granted is
 comment on column greenroom.pools.overridden is 'Operators decided cap, budget and window; what the code declares is not written any more.';
 comment on column greenroom.pools.open_until is
     'Its breaker is open: nothing runs until then, and then one job alone, whose outcome closes or reopens it.';
-comment on column greenroom.pools.probe_until is 'A job that probes a half-open pool is under way; after this instant it is given up.';
+comment on column greenroom.pools.probe is
+    'The job that went alone to try a half-open pool. The next may go when it does not run any more under probe_token.';
 
 create table greenroom.unique_periods (
     unique_key text primary key,
@@ -450,20 +452,17 @@ begin
               from unnest(p_lanes, p_queues, p_pools, p_keys, p_caps, p_ranks) as g (id, queue, pool, key, cap, rank)
              group by g.id, g.queue, g.pool
         ), made as (
-            insert into greenroom.lanes (id, queue, pool, key, cap)
+            -- One that somebody makes at this moment, to pause it, is not seen by a snapshot and gets its cap here.
+            insert into greenroom.lanes as l (id, queue, pool, key, cap)
             select g.id, g.queue, g.pool, g.key, g.cap from given g order by g.id
-            on conflict (id) do nothing
-            returning id
-        ), other as (
-            update greenroom.lanes l set cap = k.cap
-              from (select l.id, g.cap from given g join greenroom.lanes l on l.id = g.id
-                     where not l.overridden and g.cap <> coalesce(l.cap, -1)
-                     order by l.id for no key update of l) k
-             where l.id = k.id
+            on conflict (id) do update set cap = excluded.cap
+                where not l.overridden and excluded.cap <> coalesce(l.cap, -1)
+            returning id, xmax = 0 as is_new   -- a row that was there bears the mark of this update
         )
         insert into greenroom.turns (lane, queue, pool, vtime, head)
         select g.id, g.queue, g.pool, greenroom.vtime_of_now(g.queue, g.pool, 0), g.rank
-          from made join given g on g.id = made.id;
+          from made join given g on g.id = made.id
+         where made.is_new;
     end if;
     perform greenroom.rouse(p_lanes, p_ranks);
 end $$;
@@ -488,8 +487,9 @@ begin
             return;
         end if;
     end if;
-    if pool.paused or pool.granted >= pool.budget
-       or pool.open_until > greenroom.now() or pool.probe_until > greenroom.now() then
+    if pool.paused or pool.granted >= pool.budget or pool.open_until > greenroom.now()
+       or (pool.open_until is not null and exists (
+           select from public.background_jobs r where r.id = pool.probe and r.lease_token = pool.probe_token)) then
         slots := 0;
         return;
     end if;
@@ -631,8 +631,9 @@ begin
               from pick p
              where b.id = p.id and p.set_aside
         ), probed as (
-            update greenroom.pools set probe_until = greenroom.now() + p_lease
-             where probing and name = p_pool and exists (select from pick where not set_aside)
+            update greenroom.pools set probe = p.id, probe_token = p_token
+              from (select id from pick where not set_aside limit 1) p
+             where probing and name = p_pool
         )
         update public.background_jobs b
            set status = 'running', attempt = b.attempt + 1, worker_id = p_worker,

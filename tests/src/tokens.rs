@@ -184,7 +184,7 @@ async fn nobody_tells_a_token_whatever_happens_at_the_finest_level() {
         world
             .sql(
                 "delete from background_jobs;
-                 update greenroom.pools set open_until = null, failures = 0, trips = 0, open_reason = null, probe_until = null;
+                 update greenroom.pools set open_until = null, failures = 0, trips = 0, open_reason = null;
                  update youtube_connections set refresh_failures = 0, refresh_failed_at = null, refresh_error_kind = null,
                      connection_status = 'active', connection_error = null",
             )

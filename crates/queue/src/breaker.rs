@@ -99,8 +99,7 @@ pub(crate) async fn heed(
                 heal(conn, breaker).await?;
                 info!("The breaker of {breaker} closed");
             }
-            // It went alone and says nothing of the outside: the next one may try.
-            (_, Some(Breaker::Pool(name))) => free_probe(conn, name).await?,
+            // Who went alone and says nothing of the outside lets the next one try, since he runs no more.
             _ => {}
         }
     }
@@ -136,7 +135,6 @@ async fn trip(
                        open_until = case when d.opens then greatest(p.open_until, coalesce($2,
                            greenroom.now() + least($6::interval, $5::interval * power(2, least(d.trips, 20))) * $7::float8)) else p.open_until end,
                        open_reason = case when d.opens then $8 else p.open_reason end,
-                       probe_until = case when $3 then null else p.probe_until end,
                        updated_at = greenroom.now()
                   from decided d
                  where p.name = d.name
@@ -205,7 +203,7 @@ pub(crate) async fn heal(conn: &mut PgConnection, breaker: &Breaker) -> Result<(
         Breaker::Pool(name) => {
             sqlx::query!(
                 "update greenroom.pools
-                    set failures = 0, trips = 0, open_until = null, open_reason = null, probe_until = null,
+                    set failures = 0, trips = 0, open_until = null, open_reason = null,
                         updated_at = greenroom.now()
                   where name = $1",
                 name
@@ -245,14 +243,4 @@ pub(crate) async fn half_open(conn: &mut PgConnection, batch: i64) -> Result<Vec
     )
     .fetch_all(conn)
     .await
-}
-
-async fn free_probe(conn: &mut PgConnection, pool: &str) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update greenroom.pools set probe_until = null where name = $1 and probe_until is not null",
-        pool
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
 }

@@ -45,6 +45,8 @@ mod worker;
 mod workers;
 
 #[cfg(test)]
+mod limit_model;
+#[cfg(test)]
 mod limit_tests;
 #[cfg(test)]
 mod probes;

@@ -47,7 +47,8 @@ pub async fn set_paused(conn: &mut PgConnection, what: &Pausable, paused: bool) 
         Pausable::Queue(name) => {
             sqlx::query_scalar!(
                 r#"
-                insert into greenroom.queues as q (name, paused) values ($1, $2)
+                insert into greenroom.queues as q (name, paused)
+                select $1, $2 where $2 or exists (select from greenroom.queues where name = $1)
                 on conflict (name) do update set paused = $2, updated_at = greenroom.now() where q.paused <> $2
                 returning name
                 "#,
