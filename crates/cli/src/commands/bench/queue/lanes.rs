@@ -85,12 +85,7 @@ pub(super) async fn claim_cost(bench: &mut Bench<'_>, when: &str) -> Result<(), 
     conn.close().await?;
     let (buffers, jobs, ms) = buffers(&plan)
         .ok_or_else(|| CliError::Failed(format!("the plan of the claim is not understood: {plan}")))?;
-    let name = if when == "with the backlog" {
-        facts::BUFFERS.to_owned()
-    } else {
-        format!("buffers a claimed job, {when}")
-    };
-    bench.report.fact(name, buffers / jobs.max(1.0), "");
+    bench.report.fact(format!("{}, {when}", facts::BUFFERS), buffers / jobs.max(1.0), "");
     bench.report.fact(format!("claim of {jobs:.0} jobs, {when}"), ms, "ms");
     Ok(())
 }
