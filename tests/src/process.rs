@@ -88,6 +88,7 @@ impl Drop for WorkerProcess {
     fn drop(&mut self) {
         _ = self.child.kill();
         _ = self.child.wait();
+        greenroom_testkit::overhear("a worker process", &self.log());
         if std::thread::panicking() {
             eprintln!("what worker {} wrote:\n{}", self.child.id(), self.log());
         }

@@ -105,6 +105,7 @@ impl Drop for Honcho {
             send(self.child.id(), "-TERM");
             _ = self.child.wait();
         }
+        greenroom_testkit::overhear("a process of the Procfile", &self.log());
     }
 }
 

@@ -71,7 +71,10 @@ impl Call {
         let terminal =
             Terminal::of_test(self.input, self.out.clone(), self.err.clone(), self.is_seen, self.secrets);
         let exit = run(self.args, terminal).await;
-        Said { exit, out: self.out.text(), err: self.err.text() }
+        let said = Said { exit, out: self.out.text(), err: self.err.text() };
+        // Standard output shows secrets to who asks for them; standard error never does.
+        greenroom_testkit::overhear("a command", &said.err);
+        said
     }
 }
 

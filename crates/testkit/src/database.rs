@@ -38,6 +38,7 @@ pub struct Database {
 impl Database {
     /// Makes a database with the schema of this build.
     pub async fn new() -> Self {
+        secrets::listen();
         let source = source().await;
         let mut admin = admin(source).await;
         sweep(&mut admin).await;
@@ -127,6 +128,8 @@ impl Drop for Database {
         }
         let found = found.unwrap_or_else(|error| panic!("this test's tables cannot be searched: {error}"));
         assert!(found.is_empty(), "a secret stands in the open in {}", found.join(", "));
+        let heard = secrets::overheard();
+        assert!(heard.is_empty(), "a secret was said in the open, by this test or one beside it: {heard:#?}");
     }
 }
 

@@ -249,8 +249,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         _ = self.child.kill();
         _ = self.child.wait();
+        let log = self.log();
+        greenroom_testkit::overhear("a process of a fault test", &log);
         if std::thread::panicking() {
-            let log = self.log();
             let from = log.char_indices().rev().nth(3_000).map_or(0, |(at, _)| at);
             eprintln!("what process {} wrote last:\n{}", self.child.id(), &log[from..]);
         }

@@ -427,10 +427,12 @@ impl Write for Log {
 async fn nothing_leaks_into_errors_or_the_most_talkative_log() {
     let log = Log::default();
     let writer = log.clone();
-    tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || writer.clone())
-        .init();
+        .finish();
+    // All of it runs on this thread.
+    let _here = tracing::subscriber::set_default(subscriber);
     let canaries = ["canary0access0aaaaaa", "canary1refresh1bbbbb", "canary2granted2ccccc"];
     let [access, refresh, fresh] = canaries;
 
