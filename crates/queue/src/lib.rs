@@ -73,7 +73,7 @@ pub use install::{InstallError, Installed, SCHEMA, install};
 pub use job::{Class, Job, JobError, Lane, Policy, Scope, Stop};
 pub use lane::{LaneRow, lanes, set_lane};
 pub use leader::Leader;
-pub use overview::{QueueRow, overview};
+pub use overview::{QueueRow, is_swept, overview};
 pub use pause::{Pausable, set_paused};
 pub use pool::{Budget, Limits, Pool, PoolRow, pools, reset as reset_limits, set_limits};
 pub use router::{BuildError, Jobs, KindInfo};

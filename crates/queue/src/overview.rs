@@ -57,6 +57,15 @@ pub async fn overview(conn: &mut PgConnection, settings: &Settings) -> Result<Ve
     Ok(read(conn, settings).await?)
 }
 
+/// Tells whether somebody sweeps. Where nobody does, what was enqueued without a wake is in no row of the overview.
+pub async fn is_swept(conn: &mut PgConnection) -> Result<bool, QueueError> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (select from greenroom.leaders where role = 'sweeper' and until > greenroom.now()) as "swept!""#
+    )
+    .fetch_one(conn)
+    .await?)
+}
+
 pub(crate) async fn read(conn: &mut PgConnection, settings: &Settings) -> Result<Vec<QueueRow>, sqlx::Error> {
     // A worker says every sixth of a lease that it lives.
     let seen_within_secs = settings.lease().as_secs_f64() / 2.0;

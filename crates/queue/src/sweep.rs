@@ -91,17 +91,15 @@ async fn sweep_from(pool: &PgPool, settings: &Settings, places: &mut Places) -> 
     let (released, of_released) =
         timed(pool, limit, async |conn: &mut PgConnection| release(conn, held).await).await?;
     let adopts = Instant::now() >= places.next_adoption;
-    let unblocked = timed(pool, limit, async |conn: &mut PgConnection| {
-        if adopts {
-            due::adopt(conn, batch).await?;
-        }
+    let (adopted, unblocked) = timed(pool, limit, async |conn: &mut PgConnection| {
+        let adopted = if adopts { due::adopt(conn, batch).await? } else { 0 };
         pool::renew_windows(conn).await?;
         let mut queues = breaker::half_open(conn, batch).await?;
         queues.extend(pause::put_back(conn, batch).await?);
-        Ok(queues)
+        Ok((adopted, queues))
     })
     .await?;
-    if adopts {
+    if adopts && adopted < u64::from(settings.batch) {
         places.next_adoption = Instant::now() + ADOPTION;
     }
     let (rescued, of_rescued) = rescue_from(pool, settings, places).await?;

@@ -7,8 +7,8 @@ mod view;
 use clap::{Args, Subcommand};
 use greenroom_boot::Config;
 use greenroom_queue::{
-    Breaker, Limits, Pausable, close_breaker, lanes, list_workers, overview, pools, reset_limits, set_lane,
-    set_limits, set_paused,
+    Breaker, Limits, Pausable, close_breaker, is_swept, lanes, list_workers, overview, pools, reset_limits,
+    set_lane, set_limits, set_paused,
 };
 use serde_json::json;
 
@@ -130,7 +130,13 @@ pub(super) async fn run(command: Command, terminal: &mut Terminal) -> Result<(),
         Command::List => {
             let queues = overview(&mut conn, &Config::load()?.section("queue")?).await?;
             let rows: Vec<_> = queues.iter().map(view::queue).collect();
-            terminal.answer_table(&json!({"queues": queues}), view::QUEUE_HEAD, &rows)
+            let swept = is_swept(&mut conn).await?;
+            if !swept && !terminal.json {
+                terminal.note(
+                    "nobody sweeps: what plain SQL has enqueued since then is not counted; start a worker",
+                );
+            }
+            terminal.answer_table(&json!({"queues": queues, "swept": swept}), view::QUEUE_HEAD, &rows)
         }
         Command::Workers => {
             let workers = list_workers(&mut conn, &Config::load()?.section("queue")?).await?;

@@ -30,9 +30,9 @@ pub(super) async fn promote(conn: &mut PgConnection, batch: i64) -> Result<(u64,
     Ok((row.count.unsigned_abs(), row.queues))
 }
 
-/// Gives jobs that plain SQL enqueued before their kind was declared what the trigger could not.
-pub(super) async fn adopt(conn: &mut PgConnection, batch: i64) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+/// Gives jobs that plain SQL enqueued before their kind was declared what the trigger could not; returns how many.
+pub(super) async fn adopt(conn: &mut PgConnection, batch: i64) -> Result<u64, sqlx::Error> {
+    let adopted = sqlx::query!(
         r#"
         with orphans as (
             select b.id, k.kind, k.queue, k.pool, k.max_attempts, k.priority,
@@ -53,5 +53,5 @@ pub(super) async fn adopt(conn: &mut PgConnection, batch: i64) -> Result<(), sql
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(adopted.rows_affected())
 }

@@ -154,11 +154,15 @@ pub(super) async fn of_lane(
         .fetch_all(&mut *conn)
         .await?;
         if is_full(&running, cap) {
+            let place = match before(conn, job, at).await? {
+                0 => "it is the next one of it".to_owned(),
+                1 => "1 job of it comes before".to_owned(),
+                more => format!("{} of it come before", many(more, "job")),
+            };
             let text = format!(
-                "its lane {} runs {}, and no more at once; {} of it come before",
+                "its lane {} runs {}, and no more at once; {place}",
                 lane.key,
-                many(cap.into(), "job"),
-                many(before(conn, job, at).await?, "job")
+                many(cap.into(), "job")
             );
             reasons.push(Reason::new("lane_full", text).held_by(running));
         }

@@ -292,7 +292,7 @@ async fn a_job_whose_pool_or_lane_is_full_or_empty() {
     let second = world.call("a").await;
     let told = world.expect(second, &["lane_full"]).await;
     assert_eq!(told.reasons[0].holders, [first]);
-    assert_eq!(told.verdict, "its lane account:a runs 1 job, and no more at once; 0 jobs of it come before");
+    assert_eq!(told.verdict, "its lane account:a runs 1 job, and no more at once; it is the next one of it");
 
     let other = world.call("b").await;
     assert_eq!(world.claim("calls", "outside").await, 1);

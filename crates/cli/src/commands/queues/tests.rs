@@ -70,6 +70,7 @@ async fn queues_are_listed_with_who_is_there_for_them() {
     sweep(db.pool(), &Settings::default()).await.unwrap();
 
     let listed = document(&db, &["queues", "list"]).await;
+    assert_eq!(listed["swept"], false, "a sweep is no sweeper");
     let youtube = row(&listed, "youtube");
     assert_eq!(
         (&youtube["ready"], &youtube["workers"], &youtube["slots"], &youtube["idle"], &youtube["paused"]),
