@@ -82,43 +82,54 @@ impl Codes {
 pub(crate) fn page(terms: &Terms<'_>, asked: &Params) -> Response {
     let (_, scopes) = match check(terms, asked) {
         Ok(checked) => checked,
-        Err(error) => return refused(error),
+        Err(error) => return refused(terms.vendor, error),
     };
     let mut form = String::new();
     for (name, value) in asked.pairs() {
         let _ = write!(form, r#"<input type="hidden" name="{}" value="{}">"#, escaped(name), escaped(value));
     }
+    form.push_str("<fieldset><legend>The account</legend>");
     for (place, account) in terms.accounts.iter().enumerate() {
         let checked = if place == 0 { " checked" } else { "" };
         let _ = write!(
             form,
-            r#"<p><label><input type="radio" name="account" value="{place}"{checked}> {}</label></p>"#,
+            r#"<label><input type="radio" name="account" value="{place}"{checked}> {}</label>"#,
             escaped(account)
         );
     }
+    form.push_str("</fieldset><fieldset><legend>What the program may do</legend>");
     for scope in scopes {
         let scope = escaped(scope);
         let _ = write!(
             form,
-            r#"<p><label><input type="checkbox" name="granted" value="{scope}" checked> {scope}</label></p>"#
+            r#"<label><input type="checkbox" name="granted" value="{scope}" checked> {scope}</label>"#
         );
     }
-    let vendor = escaped(terms.vendor);
+    let body = format!(
+        r#"<p>A program wants to act for one of these accounts.</p><form method="post">{form}</fieldset>
+<p><button name="decision" value="allow">Allow</button> <button name="decision" value="deny">Deny</button></p></form>"#
+    );
+    document(terms.vendor, &body).into_response()
+}
+
+/// A page that says whose it would be.
+fn document(vendor: &str, body: &str) -> Html<String> {
+    let vendor = escaped(vendor);
     Html(format!(
         r#"<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{vendor} (sandbox)</title><style>body{{font:16px/1.5 system-ui;max-width:36rem;margin:3rem auto;padding:0 1rem}}</style>
-<h1>{vendor}, played by the sandbox</h1><p>A program wants to act for one of these accounts:</p>
-<form method="post">{form}<p><button name="decision" value="allow">Allow</button>
-<button name="decision" value="deny">Deny</button></p></form></html>"#
+<title>{vendor} (sandbox)</title><style>:root{{color-scheme:light dark}}
+body{{font:16px/1.5 system-ui;max-width:34rem;margin:3rem auto;padding:0 1rem}}h1{{font-size:1.4rem}}
+fieldset{{border:1px solid #8886;border-radius:.5rem;margin:0 0 1rem;padding:.5rem 1rem}}label{{display:block;padding:.25rem 0;overflow-wrap:anywhere}}
+button{{font:inherit;padding:.4rem 1.2rem}}</style>
+<h1>{vendor}, played by the sandbox</h1>{body}</html>"#
     ))
-    .into_response()
 }
 
 /// Sends the browser back with what the person decided.
 pub(crate) fn decide(terms: &Terms<'_>, codes: &mut Codes, asked: &Params, now: DateTime<Utc>) -> Response {
     let (mut back, wanted) = match check(terms, asked) {
         Ok(checked) => checked,
-        Err(error) => return refused(error),
+        Err(error) => return refused(terms.vendor, error),
     };
     if asked.one("decision") == Some("deny") {
         back.query_pairs_mut()
@@ -131,7 +142,7 @@ pub(crate) fn decide(terms: &Terms<'_>, codes: &mut Codes, asked: &Params, now: 
             wanted.into_iter().filter(|scope| ticked.is_empty() || ticked.contains(scope)).collect();
         let account = asked.one("account").and_then(|account| account.parse().ok()).unwrap_or(0);
         if usize::from(account) >= terms.accounts.len() {
-            return refused("there is no such account");
+            return refused(terms.vendor, "there is no such account");
         }
         codes.issued += 1;
         let digest = Sha256::digest(format!("{} {} {}", terms.client_id, codes.issued, now));
@@ -176,9 +187,10 @@ fn check(terms: &Terms<'_>, asked: &Params) -> Result<(url::Url, Vec<&'static st
     Ok((back, scopes.ok_or("invalid_scope: not all of it is known")?))
 }
 
-fn refused(error: &str) -> Response {
-    (StatusCode::BAD_REQUEST, Html(format!("<!doctype html><title>Error</title><h1>{}</h1>", escaped(error))))
-        .into_response()
+fn refused(vendor: &str, error: &str) -> Response {
+    let body =
+        format!("<p>{}</p><p>Nobody is sent anywhere: the program has asked wrongly.</p>", escaped(error));
+    (StatusCode::BAD_REQUEST, document(vendor, &body)).into_response()
 }
 
 fn escaped(text: &str) -> String {

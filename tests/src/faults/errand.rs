@@ -90,7 +90,7 @@ async fn run(does: Does, pool: &PgPool, ctx: &Context) -> Result<Done<String>, S
         Does::Wait(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
         Does::Steps(steps, millis) => take_steps(steps, millis, pool, ctx).await?,
         #[expect(clippy::panic, reason = "this is what is tested")]
-        Does::Panic => panic!("the handler panicked"),
+        Does::Panic => panic!("out of its mind"),
         Does::Abort => std::process::abort(),
         Does::Spin => loop {
             std::hint::spin_loop();

@@ -113,7 +113,7 @@ impl House {
             self.list("select status || coalesce(' ' || failure, '') || ' ' || count(*) from background_jobs group by status, failure").await,
             [format!("completed {jobs}")]
         );
-        let lost = "select count(*) from background_jobs where id not in (select job from effects)";
+        let lost = "select count(*) from background_jobs b where not exists (select from effects e where e.job = b.id)";
         assert_eq!(self.number(lost).await, 0, "effects that are missing");
         assert_eq!(self.number("select count(*) - count(distinct job) from effects").await, 0, "twice");
         self.number("select count(*) - count(distinct job) from runs").await

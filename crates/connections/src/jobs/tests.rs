@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use greenroom_model::ConnectionId;
 use greenroom_queue::testing::{by_status, drain};
-use greenroom_queue::{Job as _, Queue};
+use greenroom_queue::{Context, Done, Job, Jobs, Policy, Queue, Stop, Worker};
 use greenroom_vault::{Bind, Vault};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::clean::Clean;
 use super::refresh_token::RefreshToken;
 use super::sweep_refreshes::SweepRefreshes;
 use super::{Connections, jobs};
-use crate::Settings;
 use crate::tokens::tests::{KEY, World, granted, invalid_grant};
+use crate::{Settings, Which};
 
 async fn sweep(world: &World) -> Queue {
     let connections = world.connections();
@@ -164,4 +167,45 @@ async fn consents_that_came_to_nothing_and_tokens_that_nobody_needed_are_removed
     .await
     .unwrap();
     assert_eq!(left, [(1, 2)]);
+}
+
+/// A handler that dies with a token in its hands, and would tell it.
+#[derive(Serialize, Deserialize)]
+struct Panics {
+    connection_id: ConnectionId,
+}
+
+impl Job for Panics {
+    const KIND: &'static str = "panics";
+    const POLICY: Policy = Policy::on("panics").max_attempts(1);
+    type State = Connections;
+    type Report = ();
+
+    async fn run(self, connections: &Connections, _: &Context) -> Result<Done<()>, Stop> {
+        let token = connections.tokens.fresh(Which::youtube(self.connection_id)).await.unwrap();
+        panic!("with {token:?} and {:?} in hand", connections.vault);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_panics_with_a_token_in_hand_does_not_tell_it() {
+    let world = World::new(60).await;
+    let queue = Queue::new(world.db.pool().clone());
+    let jobs = Jobs::new().with::<Panics>(Some(&world.connections()));
+    let worker = Worker::new(queue.clone(), jobs, greenroom_queue::Settings::default()).serve("panics", 1);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(worker.run(stop.clone(), CancellationToken::new()));
+    queue.enqueue(&Panics { connection_id: world.id }).await.unwrap();
+    let told = loop {
+        let error = "select error_message from background_jobs where status = 'failed'";
+        let told: Option<String> = sqlx::query_scalar(error).fetch_optional(world.db.pool()).await.unwrap();
+        if let Some(told) = told {
+            break told;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    assert!(told.contains("panicked") && told.contains("[redacted]"), "{told}");
+    assert!(!told.contains("first") && !told.contains(KEY), "{told}");
 }
