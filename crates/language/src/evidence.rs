@@ -8,7 +8,7 @@ use crate::normalise::{Kind, Text};
 use crate::reader::Category;
 
 /// From which chance on a text is spam.
-const SPAM_AT: f32 = 0.6;
+const SPAM_AT: f32 = 0.37;
 /// From which chance on it is, though it speaks of business: who offers money to creators writes like who promises it to
 /// everybody, and what he offers tells them apart.
 const SPAM_OF_BUSINESS_AT: f32 = 0.93;
@@ -19,7 +19,7 @@ const SPAM_CUE: f32 = 0.4;
 const SPAM_WISH: f32 = 0.6;
 
 /// From which chance on a text is toxic.
-const TOXIC_AT: f32 = 0.55;
+const TOXIC_AT: f32 = 0.45;
 /// How much a cue of toxicity says beside the head.
 const TOXIC_CUE: f32 = 0.9;
 /// How far the head is believed.
@@ -27,8 +27,9 @@ const TOXIC_HEAD: f32 = 0.8;
 /// What speaks against toxicity beforehand: there is less of it than where the head learned.
 const TOXIC_RARE: f32 = 1.6;
 
-/// From which chance on a text in Thai, which has no question mark, is a question.
-const THAI_QUESTION_AT: f32 = 0.5;
+/// From which chance on a text in Thai, which has no question mark, is a question. Few of those that the head learned from
+/// are, so it is never sure.
+const THAI_QUESTION_AT: f32 = 0.22;
 
 /// What is said at all is at least this sure.
 const SURE_ENOUGH: f32 = 0.6;
@@ -104,7 +105,8 @@ impl Evidence<'_> {
     }
 
     fn is_question(&self, asking: f32) -> bool {
-        asking >= 2.1 || (self.language == "th" && self.asks > THAI_QUESTION_AT)
+        // Words that ask are also those that say "whatever" there: the head knows, and phrases do not.
+        if self.language == "th" { self.asks > THAI_QUESTION_AT } else { asking >= 2.1 }
     }
 
     /// In other languages than English there are fewer phrases to be found, and each says more.

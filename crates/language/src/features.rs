@@ -33,8 +33,10 @@ pub(crate) struct Features {
     pub(crate) cues: Vec<u32>,
 }
 
-/// What words, runs of letters and cues count for together.
-const SHARES: [f32; 3] = [0.35, 0.35, 0.3];
+/// What words, runs of letters and cues count for together, where a text is English.
+pub(crate) const ENGLISH_SHARES: [f32; 3] = [0.45, 0.3, 0.25];
+/// The same in other languages, whose words are met more rarely.
+pub(crate) const OTHER_SHARES: [f32; 3] = [0.35, 0.35, 0.3];
 
 impl Features {
     /// Collects the features of a text, into the same memory.
@@ -86,8 +88,7 @@ impl Features {
     }
 
     /// Counts them all, each group by its share.
-    pub(crate) fn count(&mut self, into: &mut Vec<Counted>) {
-        let [words, letters, cues] = SHARES;
+    pub(crate) fn count(&mut self, [words, letters, cues]: [f32; 3], into: &mut Vec<Counted>) {
         let lists = &mut [(&mut self.words, words), (&mut self.letters, letters), (&mut self.cues, cues)];
         count(lists, into);
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cues::Finder;
 use crate::evidence::{Evidence, spam_chance, toxic_chance};
-use crate::features::Features;
+use crate::features::{ENGLISH_SHARES, Features, OTHER_SHARES};
 use crate::keywords::keywords;
 use crate::lexicon::Valence;
 use crate::linear::{Counted, NoWeights, Weights};
@@ -31,9 +31,6 @@ pub(crate) const SENSE: Place = Place { at: 0, bits: 18 };
 pub(crate) const MULTI: Place = Place { at: 1, bits: 18 };
 /// The language.
 pub(crate) const TONGUE: Place = Place { at: 2, bits: 16 };
-
-/// Comments are English more often than one in 36.
-const ENGLISH_PRIOR: f32 = 2.0;
 
 /// From which chance on a text is read as English only.
 const SURELY_ENGLISH: f32 = 0.5;
@@ -201,7 +198,7 @@ impl Reader {
         let valence = Valence::of(&self.text);
         let wordless = !self.text.tokens.iter().any(|token| matches!(token.kind, Kind::Word | Kind::Hashtag));
         self.features.collect(&self.text);
-        self.features.count(&mut self.counted);
+        self.features.count(ENGLISH_SHARES, &mut self.counted);
         self.weights.tables[SENSE.at].score(&self.counted, &mut self.scores);
         let (mut sentiments, spam, toxic, asks) = (
             [self.scores[0], self.scores[1], self.scores[2]],
@@ -210,11 +207,7 @@ impl Reader {
             self.scores[5],
         );
         softmax(&mut sentiments);
-        let english = if matches!(language, "hi-Latn" | UNKNOWN) {
-            1.0
-        } else {
-            (ENGLISH_PRIOR * self.teller.english).min(1.0)
-        };
+        let english = if matches!(language, "hi-Latn" | UNKNOWN) { 1.0 } else { self.teller.english };
         if wordless {
             let sum = valence.pictures;
             sentiments = if sum >= 1.0 {
@@ -227,7 +220,7 @@ impl Reader {
         } else if english < SURELY_ENGLISH {
             // Short texts look like many languages: both heads are asked, and each is believed as far as its language is.
             self.features.add_tongue(language);
-            self.features.count(&mut self.counted);
+            self.features.count(OTHER_SHARES, &mut self.counted);
             self.weights.tables[MULTI.at].score(&self.counted, &mut self.scores);
             softmax(&mut self.scores);
             for (sentiment, other) in sentiments.iter_mut().zip(&self.scores) {

@@ -71,7 +71,7 @@ async fn many_jobs_that_are_due_at_once_are_run_once_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "long, 60 minutes"]
+#[ignore = "long, 30 minutes"]
 async fn long_many_jobs_that_are_due_at_once_are_run_once_each() {
     all_at_once(1_000_000, 200).await;
 }
