@@ -56,9 +56,9 @@ impl Features {
                 Kind::Time => finish(mix(CLASS, 5)),
                 Kind::Hashtag => {
                     self.words.push(finish(mix(CLASS, 6)));
-                    hash(WORD, letters)
+                    word(letters)
                 }
-                Kind::Word | Kind::Emoji | Kind::Mark => hash(WORD, letters),
+                Kind::Word | Kind::Emoji | Kind::Mark => word(letters),
             };
             self.words.push(word);
             self.words.push(pair(before, word));
@@ -166,6 +166,11 @@ pub(crate) const fn finish(hash: u32) -> u32 {
 
 const fn pair(before: u32, word: u32) -> u32 {
     finish(mix(mix(PAIR, before), word))
+}
+
+/// Returns the feature of a word.
+pub(crate) fn word(letters: &[char]) -> u32 {
+    hash(WORD, letters)
 }
 
 fn hash(seed: u32, letters: &[char]) -> u32 {

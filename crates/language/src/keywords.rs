@@ -1,8 +1,13 @@
-//! What a text is about: its rarest words, without those that every text has.
+//! What a text is about: its rarest and longest words, without those that every text has.
+//!
+//! How rare a word is was counted in the texts that the heads learned from, in each language by itself, so that stop
+//! words are known as such also where nobody has listed them.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use crate::features;
+use crate::linear::Table;
 use crate::normalise::{Kind, Text};
 
 /// How many words are told.
@@ -10,10 +15,15 @@ const MOST: usize = 5;
 /// Longer words are cut off, since they are none.
 const LONGEST: usize = 40;
 
+/// From this commonness on, of one text in thirty, it is a stop word, also where there is no list.
+const STOPS: i8 = 16;
+/// What commonness counts against length.
+const RARITY: f32 = 0.2;
+
 const STOP: &str = include_str!("../data/stopwords.txt");
 
 /// Returns up to five words of a text, the most telling first, in lower case and each once.
-pub(crate) fn keywords(text: &Text, language: &str) -> Vec<String> {
+pub(crate) fn keywords(text: &Text, language: &str, common: &Table) -> Vec<String> {
     let mut found: Vec<(String, f32)> = Vec::new();
     let spaced = !matches!(language, "zh" | "ja" | "th" | "lo" | "km" | "my");
     for (place, token) in text.tokens.iter().enumerate() {
@@ -35,8 +45,13 @@ pub(crate) fn keywords(text: &Text, language: &str) -> Vec<String> {
                 continue;
             }
         }
+        let commonness = common.byte(features::word(letters));
+        if commonness >= STOPS {
+            continue;
+        }
         #[expect(clippy::cast_precision_loss, reason = "places in a comment")]
-        let score = (long.min(12) as f32).sqrt() + if token.kind == Kind::Hashtag { 1.0 } else { 0.0 }
+        let score = (long.min(12) as f32).sqrt() - RARITY * f32::from(commonness)
+            + if token.kind == Kind::Hashtag { 1.0 } else { 0.0 }
             - 0.02 * place as f32;
         match found.iter_mut().find(|(known, _)| *known == word) {
             Some((_, known)) => *known += 1.0,

@@ -65,6 +65,14 @@ impl Table {
     }
 }
 
+impl Table {
+    /// Returns the only byte of a feature.
+    pub(crate) fn byte(&self, feature: u32) -> i8 {
+        let mask = (1_u32 << self.bits) - 1;
+        self.weights.get((feature & mask) as usize).copied().unwrap_or_default()
+    }
+}
+
 /// All tables of a reader, with the version of their model.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Weights {

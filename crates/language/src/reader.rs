@@ -31,6 +31,8 @@ pub(crate) const SENSE: Place = Place { at: 0, bits: 18 };
 pub(crate) const MULTI: Place = Place { at: 1, bits: 18 };
 /// The language.
 pub(crate) const TONGUE: Place = Place { at: 2, bits: 16 };
+/// How common a word is in its language: twice the logarithm, by two, of the texts that have it among 8,192; 0 where it is rare.
+pub(crate) const COMMON: Place = Place { at: 3, bits: 17 };
 
 /// From which chance on a text is read as English only.
 const SURELY_ENGLISH: f32 = 0.5;
@@ -247,7 +249,7 @@ impl Reader {
             confidence: sentiments[best],
             intents: evidence.intents(),
             language,
-            keywords: keywords(&self.text, language),
+            keywords: keywords(&self.text, language, &self.weights.tables[COMMON.at]),
             spam: evidence.spam,
             toxic: evidence.toxic,
             wordless,

@@ -84,6 +84,10 @@ fn it_is_told_what_a_text_is_about() {
     let keywords =
         reader().read("The lighting tutorial with the softbox was great, more lighting please").keywords;
     assert_eq!(keywords[..3], ["lighting", "tutorial", "softbox"]);
+    // What is common comes last, though it is long; in Finnish nobody has listed what is.
+    let finnish = reader().read("kiitos mutta mikrofoni ei ole hyvä");
+    assert_eq!(finnish.language, "fi");
+    assert_eq!(finnish.keywords, ["mikrofoni", "kiitos", "hyvä", "mutta", "ole"]);
 }
 
 /// Whatever machine this is: the same bits.
@@ -96,7 +100,7 @@ fn a_reading_is_the_same_everywhere() {
     assert_eq!(bits, GOLDEN, "{bits:#010x?}");
 }
 
-const GOLDEN: [u32; 3] = [0x3f75_ffaf, 0x3ad3_61ec, 0x3dbf_2b20];
+const GOLDEN: [u32; 3] = [0x3f68_839d, 0x3c6d_a174, 0x3daf_8af0];
 
 proptest! {
     #[test]

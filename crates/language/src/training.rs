@@ -12,10 +12,12 @@ mod tests;
 pub use data::{DataError, Row, Texts};
 pub use measure::{Measured, cross_validate, measure_peer};
 
-use crate::features::{ENGLISH_SHARES, Features, OTHER_SHARES};
+use std::collections::BTreeMap;
+
+use crate::features::{self, ENGLISH_SHARES, Features, OTHER_SHARES};
 use crate::linear::{Table, Weights, count};
-use crate::normalise::Text;
-use crate::reader::{MULTI, SENSE, TONGUE};
+use crate::normalise::{Kind, Text};
+use crate::reader::{COMMON, MULTI, SENSE, TONGUE};
 use crate::tongue::{self, TONGUES};
 
 use learn::{Example, Plan, learn};
@@ -50,7 +52,10 @@ fn weights(texts: &Texts, keep: &(dyn Fn(&Row) -> bool + Sync)) -> Weights {
         // A thread that panics has said why.
         (sense, heads.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    Weights { version: VERSION, tables: vec![sense, multi, tongue] }
+    Weights {
+        version: VERSION,
+        tables: vec![sense, multi, tongue, common(&texts.langid, &english, &texts.sentiment_multi)],
+    }
 }
 
 fn examples(rows: &[Row], plan: &Plan, tongue: impl Fn(&Row) -> Option<String>) -> Vec<Example> {
@@ -133,4 +138,48 @@ fn tongues(rows: &[Row], subtitles: &[Row], english: &[Row]) -> Table {
         })
         .collect();
     learn(&examples, &plan)
+}
+
+/// Words that fewer texts of 8,192 have are all alike rare.
+const LEAST: u32 = 24;
+
+/// Twice the logarithm, by two, of how many texts of 8,192 have a word; 0 where hardly any has.
+fn commonness(of_8192: u32) -> i8 {
+    if of_8192 < LEAST {
+        return 0;
+    }
+    let log = of_8192.ilog2();
+    let half = (of_8192 >> (log - 1)) & 1;
+    i8::try_from(2 * log + half).unwrap_or(i8::MAX)
+}
+
+/// How common each word is in its language, from the texts of each.
+fn common(sentences: &[Row], english: &[Row], others: &[Row]) -> Table {
+    let mut texts: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut having: BTreeMap<(&str, u32), u32> = BTreeMap::new();
+    let (mut text, mut words) = (Text::default(), Vec::new());
+    // Pairs of words are no texts.
+    for row in
+        english.iter().chain(others).chain(sentences.iter().filter(|row| row.source != "lingua_word-pairs"))
+    {
+        text.read(&row.text);
+        words.clear();
+        let tokens = text.tokens.iter().filter(|token| matches!(token.kind, Kind::Word | Kind::Hashtag));
+        words.extend(tokens.map(|token| features::word(text.letters(token))));
+        words.sort_unstable();
+        words.dedup();
+        *texts.entry(&row.lang).or_default() += 1;
+        for word in &words {
+            *having.entry((&row.lang, *word)).or_default() += 1;
+        }
+    }
+    let mut weights = vec![0_i8; 1 << COMMON.bits];
+    for ((tongue, word), count) in having {
+        let place = (word & ((1 << COMMON.bits) - 1)) as usize;
+        // Three texts may have a word in common by chance.
+        if count > 3 {
+            weights[place] = weights[place].max(commonness(count * 8_192 / texts[tongue].max(1)));
+        }
+    }
+    Table { bits: COMMON.bits, scales: vec![1.0], biases: vec![0.0], weights }
 }

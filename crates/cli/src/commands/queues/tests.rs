@@ -70,7 +70,7 @@ async fn queues_are_listed_with_who_is_there_for_them() {
     sweep(db.pool(), &Settings::default()).await.unwrap();
 
     let listed = document(&db, &["queues", "list"]).await;
-    assert_eq!(listed["swept"], false, "a sweep is no sweeper");
+    assert_eq!(listed["swept"], true);
     let youtube = row(&listed, "youtube");
     assert_eq!(
         (&youtube["ready"], &youtube["workers"], &youtube["slots"], &youtube["idle"], &youtube["paused"]),
@@ -81,6 +81,10 @@ async fn queues_are_listed_with_who_is_there_for_them() {
     assert_eq!((&unassigned["ready"], &unassigned["workers"]), (&json!(1), &json!(0)));
     assert_eq!(row(&listed, "mails")["later"], 1, "no kind is declared for it, and it is told all the same");
     assert_eq!(row(&listed, "housekeeping")["oldest_secs"], Value::Null);
+
+    sql(&db, "delete from greenroom.leaders").await;
+    assert_eq!(document(&db, &["queues", "list"]).await["swept"], false);
+    assert!(greenroom(&db, &["queues", "list"]).await.err.starts_with("nobody sweeps"));
 
     assert_eq!(greenroom(&db, &["queues", "pause", "youtube"]).await.out, "queue youtube is paused\n");
     let listed = document(&db, &["queues", "list"]).await;
