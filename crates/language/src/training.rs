@@ -67,7 +67,9 @@ fn examples(rows: &[Row], plan: &Plan, tongue: impl Fn(&Row) -> Option<String>) 
             text.read(&row.text);
             features.collect(&text);
             let tongue = tongue(row);
-            tongue.iter().for_each(|tongue| features.add_tongue(tongue));
+            if let Some(tongue) = &tongue {
+                features.add_tongue(tongue);
+            }
             let mut counted = Vec::new();
             features.count(if tongue.is_some() { OTHER_SHARES } else { ENGLISH_SHARES }, &mut counted);
             Example { features: counted, label: plan.label(row), weight }

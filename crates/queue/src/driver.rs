@@ -271,7 +271,7 @@ impl Driver {
         if !self.held.holds(job.id, job.token) || matches!(ack.verdict, Ok(Verdict::Withdrawn)) {
             return false;
         }
-        let verdict = ack.verdict.unwrap_or_else(|panic| self.jobs.panicked(&job.kind, job.attempt, panic));
+        let verdict = ack.verdict.unwrap_or_else(|panic| self.jobs.panicked(&job.kind, job.attempt, &panic));
         tell(&job, &verdict);
         if matches!(verdict, Verdict::Completed(_) | Verdict::Forgotten | Verdict::CompletedInTransaction) {
             self.absolve(&job, matches!(verdict, Verdict::CompletedInTransaction));

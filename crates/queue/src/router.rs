@@ -241,10 +241,10 @@ impl Jobs {
     }
 
     /// Returns the verdict on a job whose handler panicked.
-    pub(crate) fn panicked(&self, kind: &str, attempt: i16, error: String) -> Verdict {
+    pub(crate) fn panicked(&self, kind: &str, attempt: i16, error: &str) -> Verdict {
         let policy = self.kinds.get(kind).map_or(Policy::on("unassigned"), |info| info.policy);
         // What the layers put before it says nothing to whoever reads it.
-        let error = error.strip_prefix("AbortError: PanicError: ").unwrap_or(&error);
+        let error = error.strip_prefix("AbortError: PanicError: ").unwrap_or(error);
         let error = format!("the handler panicked: {error}");
         Verdict::Retry { error, after: wait(&policy, attempt) }
     }
