@@ -13,7 +13,6 @@ use greenroom_model::JobId;
 use greenroom_testkit::Database;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proptest::test_runner::{Config, TestRunner};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -22,6 +21,7 @@ use crate::claim::{Claimed, Track, claim};
 use crate::engine::Engine;
 use crate::lease::renew;
 use crate::settle::{Settlement, Verdict};
+use crate::testing::histories;
 use crate::units::Units;
 use crate::{
     Context, Done, Job, Jobs, NewJob, Pausable, Policy, Pool, Queue, QueueError, Settings, Stop,
@@ -579,33 +579,21 @@ impl<'a> World<'a> {
     }
 }
 
-fn histories(cases: u32) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let db = runtime.block_on(Database::new());
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
-    let outcome = TestRunner::new(config).run(&steps(), |steps| {
-        runtime.block_on(async {
-            let mut world = World::new(&db).await;
-            for step in &steps {
-                world.take(step).await;
-                world.check().await;
-            }
-        });
-        Ok(())
-    });
-    if let Err(failed) = outcome {
-        panic!("{failed}");
+async fn history(house: &Database, steps: Vec<Step>) {
+    let mut world = World::new(house).await;
+    for step in &steps {
+        world.take(step).await;
+        world.check().await;
     }
-    drop(db);
 }
 
 #[test]
 fn limits_and_holds_agree_with_the_model() {
-    histories(30);
+    histories(30, &steps(), Database::new, &history);
 }
 
 #[test]
 #[ignore = "long, 5 minutes"]
 fn long_a_thousand_histories_of_limits_agree_with_the_model() {
-    histories(1_000);
+    histories(1_000, &steps(), Database::new, &history);
 }

@@ -123,3 +123,24 @@ pub async fn by_status(pool: &PgPool) -> Result<BTreeMap<String, i64>, QueueErro
     .await?;
     Ok(rows.into_iter().map(|row| (row.status, row.n)).collect())
 }
+
+/// Runs random histories over one house, each from its first step to its last; a failed one is made as short as it can be.
+#[cfg(test)]
+pub(crate) fn histories<S: proptest::strategy::Strategy, H>(
+    cases: u32,
+    steps: &S,
+    house: impl AsyncFnOnce() -> H,
+    history: &impl AsyncFn(&H, S::Value),
+) {
+    use proptest::test_runner::{Config, TestRunner};
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let house = runtime.block_on(house());
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+    let outcome = TestRunner::new(config).run(steps, |steps| {
+        runtime.block_on(history(&house, steps));
+        Ok(())
+    });
+    if let Err(failed) = outcome {
+        panic!("{failed}");
+    }
+}

@@ -55,24 +55,12 @@ impl TraceParent {
 
     /// Returns the id of the trace, as logs have it.
     pub fn trace_id(self) -> impl fmt::Display {
-        struct Id(u128);
-        impl fmt::Display for Id {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:032x}", self.0)
-            }
-        }
-        Id(self.trace)
+        fmt::from_fn(move |f| write!(f, "{:032x}", self.trace))
     }
 
     /// Returns the id of the span, as logs have it.
     pub fn span_id(self) -> impl fmt::Display {
-        struct Id(u64);
-        impl fmt::Display for Id {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:016x}", self.0)
-            }
-        }
-        Id(self.span)
+        fmt::from_fn(move |f| write!(f, "{:016x}", self.span))
     }
 
     /// Returns the trace of an attempt. It follows from the fence, so nobody has to carry it about, and no
@@ -84,41 +72,35 @@ impl TraceParent {
     }
 }
 
-/// Makes the span of an attempt: its lines in the log carry what is needed to find them, and a collector
-/// of traces gets it whole. Made once; what is said of an attempt afterwards stands in [`mention`].
+/// Makes a span that carries what is needed to find an attempt, and more.
+macro_rules! of_job {
+    ($job:expr $(, $($more:tt)*)?) => {
+        info_span!(
+            "job",
+            job.id = %$job.id,
+            job.kind = $job.kind,
+            job.attempt = $job.attempt,
+            queue = $job.queue,
+            user.id = $job.user.map(field::display),
+            trace.id = %TraceParent::of($job).trace_id(),
+            trace.link = link($job).map(field::display),
+            messaging.system = "greenroom",
+            messaging.operation.type = "process",
+            $($($more)*)?
+        )
+    };
+}
+
+/// Makes the span of an attempt, which a collector of traces gets whole. Made once; what is said of an attempt
+/// afterwards stands in [`mention`].
 pub(crate) fn span(job: &Claimed) -> Span {
-    let trace = TraceParent::of(job);
-    info_span!(
-        "job",
-        job.id = %job.id,
-        job.kind = job.kind,
-        job.attempt = job.attempt,
-        queue = job.queue,
-        user.id = job.user.map(field::display),
-        trace.id = %trace.trace_id(),
-        span.id = %trace.span_id(),
-        trace.link = link(job).map(field::display),
-        messaging.system = "greenroom",
-        messaging.operation.type = "process",
-        outcome = field::Empty,
-        error = field::Empty,
-    )
+    let id = TraceParent::of(job).span_id();
+    of_job!(job, span.id = %id, outcome = field::Empty, error = field::Empty)
 }
 
 /// Makes a span for the log alone, in which something is said of an attempt that is over.
 pub(crate) fn mention(job: &Claimed) -> Span {
-    info_span!(
-        "job",
-        job.id = %job.id,
-        job.kind = job.kind,
-        job.attempt = job.attempt,
-        queue = job.queue,
-        user.id = job.user.map(field::display),
-        trace.id = %TraceParent::of(job).trace_id(),
-        trace.link = link(job).map(field::display),
-        messaging.system = "greenroom",
-        messaging.operation.type = "process",
-    )
+    of_job!(job)
 }
 
 /// Returns who enqueued it: it may be anybody with SQL, who may have written anything.

@@ -9,11 +9,11 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use greenroom_model::JobId;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 
 use super::tests::{House, note};
 use crate::claim::Claimed;
 use crate::settle::Verdict;
+use crate::testing::histories;
 use crate::{Again, NewJob, Outcome, QueueError, Settings, Unique, cancel, retry, sweep};
 
 const STEP: i64 = 10;
@@ -347,33 +347,21 @@ impl<'a> World<'a> {
     }
 }
 
-fn histories(cases: u32) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let house = runtime.block_on(House::new());
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
-    let outcome = TestRunner::new(config).run(&steps(), |steps| {
-        runtime.block_on(async {
-            let mut world = World::new(&house).await;
-            for step in &steps {
-                world.take(step).await;
-                world.check().await;
-            }
-        });
-        Ok(())
-    });
-    if let Err(failed) = outcome {
-        panic!("{failed}");
+async fn history(house: &House, steps: Vec<Step>) {
+    let mut world = World::new(house).await;
+    for step in &steps {
+        world.take(step).await;
+        world.check().await;
     }
-    drop(house);
 }
 
 #[test]
 fn a_history_agrees_with_the_model() {
-    histories(40);
+    histories(40, &steps(), House::new, &history);
 }
 
 #[test]
 #[ignore = "long, 5 minutes"]
 fn long_a_thousand_histories_agree_with_the_model() {
-    histories(1_000);
+    histories(1_000, &steps(), House::new, &history);
 }
