@@ -15,7 +15,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
 use greenroom_http::{Class, Client};
 use greenroom_model::{Clock, ConnectionId, LocationId, Platform, UserId};
-use greenroom_queue::{Enqueued, NewJob, enqueue};
+use greenroom_queue::{Enqueued, NewJob, QueueError, enqueue, note_spent};
 use greenroom_vault::{Place, Secret, Vault};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -180,9 +180,23 @@ impl Consents {
         })?;
         must_suffice(provider, &granted)?;
         let account = provider.account(&self.http, &granted.access_token).await;
+        self.count_asking(provider).await;
         let account = account.map_err(ConsentError::Provider)?.ok_or(ConsentError::NoAccount(platform))?;
         let (user, location) = (consumed.user, consumed.location);
         Ok(Given { user, platform, location, account, granted, received_at: self.clock.now() })
+    }
+
+    /// Counts what asking for an account has cost. A person who has just consented is not sent away for the lack of a
+    /// unit, nor because it cannot be counted.
+    async fn count_asking(&self, provider: &dyn Provider) {
+        let Some((pool, units)) = provider.account_costs() else { return };
+        let counted = async {
+            let mut conn = self.pool.acquire().await.map_err(QueueError::from)?;
+            note_spent(&mut conn, pool, units).await
+        };
+        if let Err(error) = counted.await {
+            tracing::warn!(pool, %error, "{units} units that a consent has spent were not counted");
+        }
     }
 
     /// Stores the account of a consent, or heals the connection it had; the caller commits.

@@ -98,6 +98,11 @@ pub(crate) trait Provider: fmt::Debug + Send + Sync {
     /// Asks whose tokens they are; nothing where the person has no account of the kind.
     fn account<'a>(&'a self, http: &'a Client, access_token: &'a Secret) -> Call<'a, Option<Account>>;
 
+    /// Returns the pool that this asking draws on, and how many units of it.
+    fn account_costs(&self) -> Option<(&'static str, u32)> {
+        None
+    }
+
     /// Fetches new tokens for the token that renews them.
     fn refresh<'a>(&'a self, http: &'a Client, token: &'a Secret) -> Call<'a, Granted>;
 

@@ -82,6 +82,7 @@ pub use settings::Settings;
 pub use sweep::{Swept, sweep};
 pub use trace::{TraceParent, UnreadableTrace};
 pub use unique::{Again, Unique};
+pub use units::note_spent;
 pub use wake::Queue;
 pub use why::{Reason, Why, why};
 pub use worker::{Worker, WorkerError};

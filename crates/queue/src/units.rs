@@ -22,6 +22,19 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many calls' worth the first grant is.
 const FIRST_GRANT: i64 = 10;
 
+/// Counts units that were spent outside of any job, as far as the window has them.
+pub async fn note_spent(conn: &mut PgConnection, pool: &str, units: u32) -> Result<(), QueueError> {
+    sqlx::query!(
+        "update greenroom.pools set granted = least(granted + $2, budget), updated_at = greenroom.now()
+          where name = $1 and budget is not null",
+        pool,
+        i64::from(units),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// What a process holds of one pool.
 #[derive(Debug, Default)]
 struct Grant {

@@ -111,6 +111,11 @@ impl Provider for Google {
         })
     }
 
+    fn account_costs(&self) -> Option<(&'static str, u32)> {
+        // channels.list, of the quota that syncs have.
+        Some(("youtube", 1))
+    }
+
     fn refresh<'a>(&'a self, http: &'a Client, token: &'a Secret) -> Call<'a, Granted> {
         let request = Request::post(TOKEN, self.token_url.clone())
             .form([

@@ -194,8 +194,12 @@ async fn person(db: &Database, email: &str) -> UserId {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_is_connected_and_healed_by_its_owner() {
     let world = World::new().await;
+    let pool = "insert into greenroom.pools (name, budget, window_cron) values ('youtube', 2, '0 0 * * *')";
+    sqlx::raw_sql(pool).execute(world.db.pool()).await.unwrap();
     let first = world.connect(world.of(Platform::Youtube), &[("account", "1")]).await.unwrap();
     assert!(first.is_new);
+    // Asking whose tokens these are cost a unit of the quota.
+    assert_eq!(world.number("select granted from greenroom.pools").await, 1);
     let token = world.tokens().fresh(first.which).await.unwrap();
     assert!(token.secret.expose().starts_with("ya29."));
     let summary = world.summary(first.which).await;
