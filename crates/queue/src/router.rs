@@ -202,6 +202,8 @@ impl Jobs {
         };
         let ctx = Context::new(Arc::clone(&job), queue, interrupt.clone(), stopping, info.policy);
         let limit = info.policy.timeout;
+        // One that panics leaves this function without a verdict.
+        let noted = tell::PanicNoted(&span);
         let work = ctx.trace().scope(handler(Arc::clone(&job), ctx)).instrument(span.clone());
         let interrupted = async {
             let why = interrupt.wait_for(Option::is_some).await.map(|why| *why);
@@ -237,6 +239,7 @@ impl Jobs {
             (verdict, _) => verdict,
         };
         tell::ended(&span, &job, &verdict);
+        drop(noted);
         verdict
     }
 

@@ -72,6 +72,18 @@ pub(crate) fn ended(span: &Span, job: &Claimed, verdict: &Verdict) {
     }
 }
 
+/// Writes into the span of an attempt that its handler panicked, if it is dropped for that.
+pub(crate) struct PanicNoted<'a>(pub &'a Span);
+
+impl Drop for PanicNoted<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.record("outcome", "panicked");
+            self.0.record("error", "the handler panicked");
+        }
+    }
+}
+
 fn log(job: &Claimed, verdict: &Verdict) {
     match verdict {
         Verdict::Completed(_) | Verdict::Forgotten | Verdict::CompletedInTransaction => {
@@ -90,5 +102,53 @@ fn log(job: &Claimed, verdict: &Verdict) {
         Verdict::Cancelled => info!("The job was cancelled"),
         Verdict::Withdrawn => {}
         Verdict::Lost => warn!("The lease was lost; nothing of this attempt is kept"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::{Arc, Mutex};
+
+    use tracing::field::{Empty, Field, Visit};
+    use tracing::span::{Id, Record};
+    use tracing::{Subscriber, info_span};
+    use tracing_subscriber::Layer;
+    use tracing_subscriber::layer::{Context, SubscriberExt as _};
+
+    use super::PanicNoted;
+
+    /// What was written into spans.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<String>>>);
+
+    impl Visit for Written {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            self.0.lock().unwrap().push(format!("{field}={value:?}"));
+        }
+    }
+
+    impl<S: Subscriber> Layer<S> for Written {
+        fn on_record(&self, _: &Id, values: &Record<'_>, _: Context<'_, S>) {
+            values.record(&mut self.clone());
+        }
+    }
+
+    #[test]
+    fn a_panic_is_noted_in_the_span_of_its_attempt_and_nothing_else_is() {
+        let written = Written::default();
+        let subscriber = tracing_subscriber::registry().with(written.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            let span = info_span!("job", outcome = Empty, error = Empty);
+            drop(PanicNoted(&span));
+            assert!(written.0.lock().unwrap().is_empty());
+            let panics = || {
+                let _noted = PanicNoted(&span);
+                panic!("out of its mind");
+            };
+            catch_unwind(AssertUnwindSafe(panics)).unwrap_err();
+        });
+        assert_eq!(*written.0.lock().unwrap(), ["outcome=\"panicked\"", "error=\"the handler panicked\""]);
     }
 }
