@@ -8,14 +8,14 @@ use crate::normalise::{Kind, Text};
 use crate::reader::Category;
 
 /// From which chance on a text is spam.
-const SPAM_AT: f32 = 0.37;
+const SPAM_AT: f32 = 0.38;
 /// From which chance on it is, though it speaks of business: who offers money to creators writes like who promises it to
 /// everybody, and what he offers tells them apart.
 const SPAM_OF_BUSINESS_AT: f32 = 0.93;
 /// How much a cue of spam says beside the head.
 const SPAM_CUE: f32 = 0.4;
-/// How much it says against spam that somebody wishes for something, and there is no such cue: the head takes any plea for
-/// one of those that it learned from, which plead for clicks.
+/// How much it says against spam that somebody wishes for something or praises, and there is no such cue: the head takes any
+/// plea for one of those that it learned from, which plead for clicks, and whoever has subscribed for who wants it of others.
 const SPAM_WISH: f32 = 0.6;
 
 /// From which chance on a text is toxic.
@@ -37,7 +37,8 @@ const SURE_ENOUGH: f32 = 0.6;
 /// Returns the chance of spam, by its head and its cues.
 pub(crate) fn spam_chance(score: f32, said: &Said) -> f32 {
     let cue = said.of(Category::Spam);
-    let wish = if cue > 0.0 { 0.0 } else { said.of(Category::Suggestion).clamp(0.0, 3.0) };
+    let wishes = said.of(Category::Suggestion).max(said.of(Category::Praise) / 2.0);
+    let wish = if cue > 0.0 { 0.0 } else { wishes.clamp(0.0, 3.0) };
     crate::maths::chance(score + SPAM_CUE * (cue - 1.0).clamp(-1.0, 4.0) - SPAM_WISH * wish)
 }
 
