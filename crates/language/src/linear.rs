@@ -63,9 +63,7 @@ impl Table {
             *score = *score * scale + bias;
         }
     }
-}
 
-impl Table {
     /// Returns the only byte of a feature.
     pub(crate) fn byte(&self, feature: u32) -> i8 {
         let mask = (1_u32 << self.bits) - 1;

@@ -12,7 +12,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use greenroom_model::JobId;
 use greenroom_testkit::Database;
 use proptest::prelude::*;
-use proptest::sample::Index;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -95,7 +94,8 @@ enum Step {
         jobs: usize,
     },
     Claim(usize),
-    End(Index, End),
+    /// Of those at work, the one at this place, counted round.
+    End(usize, End),
     Pause(What, bool),
     Cap(usize, u32),
     Close {
@@ -127,7 +127,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         5 => (account(), kind(), 1..5_usize).prop_map(|(account, kind, jobs)| Step::Enqueue { account, kind, jobs }),
         6 => (1..6_usize).prop_map(Step::Claim),
-        6 => (any::<Index>(), end).prop_map(|(which, end)| Step::End(which, end)),
+        6 => (0..8_usize, end).prop_map(|(which, end)| Step::End(which, end)),
         2 => (what.clone(), any::<bool>()).prop_map(|(what, paused)| Step::Pause(what, paused)),
         // Most pauses end soon, or nothing would run.
         2 => what.prop_map(|what| Step::Pause(what, false)),
@@ -252,7 +252,7 @@ impl<'a> World<'a> {
             Step::Enqueue { account, kind, jobs } => self.enqueue(account, kind, jobs).await,
             Step::Claim(slots) => self.claim(slots).await,
             Step::End(which, end) if !self.hands.is_empty() => {
-                let job = self.hands.remove(which.index(self.hands.len()));
+                let job = self.hands.remove(which % self.hands.len());
                 self.end(&job, end).await;
             }
             Step::End(..) => {}
@@ -590,6 +590,36 @@ async fn history(house: &Database, steps: Vec<Step>) {
 #[test]
 fn limits_and_holds_agree_with_the_model() {
     histories(30, &steps(), Database::new, &history);
+}
+
+/// What chance seldom draws: a pool whose breaker is half-open, and one job that tries.
+fn until_one_tries(account: usize) -> Vec<Step> {
+    let until = Some(20);
+    vec![
+        Step::Enqueue { account, kind: 0, jobs: 2 },
+        Step::Enqueue { account: account + 1, kind: 0, jobs: 2 },
+        Step::Claim(1),
+        Step::End(0, End::Trip { pool: true, until }),
+        Step::Pass(30),
+        Step::Claim(3),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_tries_for_a_pool_goes_alone_however_long_it_takes() {
+    let mut steps = until_one_tries(0);
+    steps.extend([Step::Pass(50), Step::Pass(50), Step::Pass(50), Step::Claim(3)]);
+    steps.extend([Step::End(0, End::Complete), Step::Claim(3)]);
+    history(&Database::new().await, steps).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_tried_for_a_pool_and_says_nothing_of_it_lets_the_next_try() {
+    for end in [End::Trip { pool: false, until: Some(500) }, End::Fail, End::Snooze, End::Release] {
+        let mut steps = until_one_tries(0);
+        steps.extend([Step::End(0, end), Step::Claim(3)]);
+        history(&Database::new().await, steps).await;
+    }
 }
 
 #[test]

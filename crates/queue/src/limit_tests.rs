@@ -384,3 +384,25 @@ async fn of_a_kind_that_is_forgotten_no_row_is_left() {
     assert_eq!(house.drain().await, 3);
     assert_eq!(by_status(house.db.pool()).await.unwrap(), [("completed".to_owned(), 1)].into());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_that_is_paused_as_it_is_made_gets_its_cap() {
+    let house = House::new().await;
+    let mut pausing = house.db.pool().begin().await.unwrap();
+    let made = "select greenroom.make_lane('calls', 'outside', 'account:new')";
+    let lane: i64 = sqlx::query_scalar(made).fetch_one(&mut *pausing).await.unwrap();
+    let pool = house.db.pool().clone();
+    let waking = tokio::spawn(async move {
+        let wake = "select greenroom.wake(array[$1], array['calls'], array['outside'], array['account:new'], array[10], array[1::bigint])";
+        sqlx::query(wake).bind(lane).execute(&pool).await.unwrap();
+    });
+    // It has begun, and does not see the lane that it will meet.
+    let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    while house.number(waits).await == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    pausing.commit().await.unwrap();
+    waking.await.unwrap();
+    let kept = "select count(*) from greenroom.lanes l join greenroom.turns t on t.lane = l.id where l.key = 'account:new' and l.cap = 10";
+    assert_eq!(house.number(kept).await, 1);
+}
