@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use crate::features;
+use crate::lexicon;
 use crate::linear::Table;
 use crate::normalise::{Kind, Text};
 
@@ -19,6 +20,9 @@ const LONGEST: usize = 40;
 const STOPS: i8 = 16;
 /// What commonness counts against length.
 const RARITY: f32 = 0.2;
+
+/// From which valence on a word is an opinion.
+const OPINION: f32 = 1.5;
 
 const STOP: &str = include_str!("../data/stopwords.txt");
 
@@ -34,7 +38,9 @@ pub(crate) fn keywords(text: &Text, language: &str, common: &Table) -> Vec<Strin
         let word: String = letters.iter().collect();
         let word = word.trim_end_matches("'s").to_owned();
         let long = word.chars().count();
-        if long < if spaced { 3 } else { 1 } || long > LONGEST || is_stop_word(&word) {
+        // "it'd" is no more than "it".
+        let stem = word.split_once('\'').map_or(word.as_str(), |(stem, _)| stem);
+        if long < if spaced { 3 } else { 1 } || long > LONGEST || is_stop_word(&word) || is_stop_word(stem) {
             continue;
         }
         if token.lengthened {
@@ -58,10 +64,18 @@ pub(crate) fn keywords(text: &Text, language: &str, common: &Table) -> Vec<Strin
             None => found.push((word, score)),
         }
     }
+    if found.iter().any(|(word, _)| !is_opinion(word)) {
+        found.retain(|(word, _)| !is_opinion(word));
+    }
     // Stable, so that of equals the earlier one stays first.
     found.sort_by(|a, b| b.1.total_cmp(&a.1));
     found.truncate(MOST);
     found.into_iter().map(|(word, _)| word).collect()
+}
+
+/// Returns whether a word says how good something is, and not what.
+fn is_opinion(word: &str) -> bool {
+    lexicon::valence_of(word).is_some_and(|valence| valence.abs() >= OPINION)
 }
 
 fn is_stop_word(word: &str) -> bool {

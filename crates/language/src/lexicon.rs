@@ -33,6 +33,11 @@ fn read(lists: &[&str]) -> HashMap<Vec<char>, f32> {
     words
 }
 
+/// Returns the valence of an English word, if it has one.
+pub(crate) fn valence_of(word: &str) -> Option<f32> {
+    WORDS.get(word.chars().collect::<Vec<char>>().as_slice()).copied()
+}
+
 /// What the words of a text weigh together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Valence {

@@ -6,24 +6,30 @@
 mod data;
 mod learn;
 mod measure;
+mod sample;
 #[cfg(test)]
 mod tests;
 
 pub use data::{DataError, Row, Texts};
 pub use measure::{Measured, cross_validate, measure_peer};
+pub use sample::{Comment, Sample};
 
 use std::collections::BTreeMap;
 
 use crate::features::{self, ENGLISH_SHARES, Features, OTHER_SHARES};
 use crate::linear::{Table, Weights, count};
 use crate::normalise::{Kind, Text};
-use crate::reader::{COMMON, MULTI, SENSE, TONGUE};
+use crate::reader::{COMMON, Category, LEARNED, MULTI, SENSE, TONGUE};
 use crate::tongue::{self, TONGUES};
 
+use data::Written;
 use learn::{Example, Plan, learn};
 
 /// The version of what is learned: raise it whenever the weights change.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
+
+/// Where comments are as people write them anywhere.
+const ORDINARY: &str = "goemotions";
 
 /// By how much neither and displeased are raised over pleased.
 const CALMER: f32 = 0.2;
@@ -37,18 +43,36 @@ pub fn train(texts: &Texts) -> Vec<u8> {
 fn weights(texts: &Texts, keep: &(dyn Fn(&Row) -> bool + Sync)) -> Weights {
     let kept = |rows: &'_ [Row]| -> Vec<Row> { rows.iter().filter(|row| keep(row)).cloned().collect() };
     let english = kept(&texts.sentiment_en);
+    let written = &texts.written;
+    let moods: Vec<Row> = written.iter().filter_map(Written::mood).collect();
     let (sense, (multi, tongue)) = std::thread::scope(|scope| {
         let heads = scope.spawn(|| {
             (
-                multi(&kept(&texts.sentiment_multi), &english),
+                multi(&kept(&texts.sentiment_multi), &english, &moods),
                 tongues(&kept(&texts.langid), &kept(&texts.sentiment_multi), &english),
             )
         });
-        let sentiment = sentiment(&english);
-        let spam = binary(&kept(&texts.spam), "spam", 4e-3);
-        let toxic = binary(&kept(&texts.toxic), "toxic", 1e-3);
-        let question = binary(&kept(&texts.question_th), "question", 0.0);
-        let sense = learn::join(SENSE.bits, &[sentiment, spam, toxic, question]);
+        let sentiment = sentiment(&english, &moods);
+        let with = |rows: Vec<Row>, category: Category| -> Vec<Row> {
+            rows.into_iter().chain(written.iter().map(|written| written.is(category))).collect()
+        };
+        let spam = with(among_ordinary(kept(&texts.spam), &english), Category::Spam);
+        let spam = binary(&spam, "spam", 4e-3, worth_beside_spam);
+        let toxic = binary(&with(kept(&texts.toxic), Category::Toxic), "toxic", 1e-3, |_| 1.0);
+        let question = binary(&kept(&texts.question_th), "question", 0.0, |_| 1.0);
+        let mut all = vec![sentiment, spam, toxic, question];
+        let wants = Wants {
+            written,
+            ordinary: &english,
+            spam: kept(&texts.spam),
+            subtitles: kept(&texts.sentiment_multi),
+        };
+        all.extend(
+            LEARNED
+                .iter()
+                .map(|category| binary(&wants.of(*category), category.as_str(), 1e-3, worth_of_wants)),
+        );
+        let sense = learn::join(SENSE.bits, &all);
         // A thread that panics has said why.
         (sense, heads.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
@@ -77,8 +101,31 @@ fn examples(rows: &[Row], plan: &Plan, tongue: impl Fn(&Row) -> Option<String>) 
         .collect()
 }
 
+/// What a text counts where sentiment is learned: few reviews stand for a world of their own.
+fn worth(row: &Row) -> f32 {
+    match row.source.as_str() {
+        "vader_amazon" => 7.0,
+        data::WRITTEN if row.lang == "en" => 0.6,
+        _ => 1.0,
+    }
+}
+
+/// What a text counts where spam is learned: ten thousand ordinary comments count like five hundred of those that were judged.
+fn worth_beside_spam(row: &Row) -> f32 {
+    match row.source.as_str() {
+        ORDINARY => 0.05,
+        data::WRITTEN => 0.3,
+        _ => 1.0,
+    }
+}
+
+/// What a text counts where a want is learned: most were judged for something else.
+fn worth_of_wants(row: &Row) -> f32 {
+    if row.source == data::WRITTEN { 1.0 } else { 0.1 }
+}
+
 /// Negative, neutral and positive, in English.
-fn sentiment(rows: &[Row]) -> Table {
+fn sentiment(rows: &[Row], written: &[Row]) -> Table {
     let plan = Plan {
         labels: &["negative", "neutral", "positive"],
         bits: SENSE.bits,
@@ -86,8 +133,10 @@ fn sentiment(rows: &[Row]) -> Table {
         balance: 0.5,
         calm: 0.3,
         pull: 1e-3,
+        worth,
     };
-    let mut table = learn(&examples(rows, &plan, |_| None), &plan);
+    let rows: Vec<Row> = rows.iter().chain(written.iter().filter(|row| row.lang == "en")).cloned().collect();
+    let mut table = learn(&examples(&rows, &plan, |_| None), &plan);
     // Chosen by cross-validation: joy is said too readily.
     table.biases[0] += CALMER;
     table.biases[1] += CALMER;
@@ -95,7 +144,7 @@ fn sentiment(rows: &[Row]) -> Table {
 }
 
 /// The same in all languages, English among them, each with its own beginning.
-fn multi(rows: &[Row], english: &[Row]) -> Table {
+fn multi(rows: &[Row], english: &[Row], written: &[Row]) -> Table {
     let plan = Plan {
         labels: &["negative", "neutral", "positive"],
         bits: MULTI.bits,
@@ -103,23 +152,73 @@ fn multi(rows: &[Row], english: &[Row]) -> Table {
         balance: 0.3,
         calm: 0.1,
         pull: 3e-4,
+        worth,
     };
     // As much of English as of a few others, or it would take all the buckets.
     let some = english.iter().step_by(4);
-    let rows: Vec<Row> = rows.iter().chain(some).cloned().collect();
+    let rows: Vec<Row> = rows.iter().chain(some).chain(written).cloned().collect();
     learn(&examples(&rows, &plan, |row| Some(row.lang.clone())), &plan)
 }
 
+/// Adds ordinary comments to those that are spam or were taken for it: what is never written under a video of many views
+/// is no spam for that.
+fn among_ordinary(spam: Vec<Row>, english: &[Row]) -> Vec<Row> {
+    let ordinary = english.iter().filter(|row| row.source == ORDINARY).step_by(4);
+    let ham = ordinary.map(|row| Row { label: "none".to_owned(), ..row.clone() });
+    spam.into_iter().chain(ham).collect()
+}
+
+/// What people want, and who wants none of it.
+struct Wants<'a> {
+    written: &'a [Written],
+    ordinary: &'a [Row],
+    spam: Vec<Row>,
+    subtitles: Vec<Row>,
+}
+
+impl Wants<'_> {
+    /// Returns texts that are of a category and texts that are not. Those that were labelled for something else are only
+    /// taken where that label rules the category out.
+    fn of(&self, category: Category) -> Vec<Row> {
+        let rules_out = |row: &&Row| match category {
+            Category::Question => !row.text.contains('?'),
+            Category::Praise => row.label != "positive",
+            Category::Complaint => row.label != "negative",
+            _ => true,
+        };
+        let written = self.written.iter().map(|written| written.is(category));
+        let ordinary = self.ordinary.iter().filter(|row| row.source == ORDINARY).step_by(4).filter(rules_out);
+        let subtitles = self.subtitles.iter().step_by(6).filter(rules_out);
+        let spam = self.spam.iter().filter(|row| row.label == "spam");
+        written
+            .chain(
+                ordinary
+                    .chain(subtitles)
+                    .chain(spam)
+                    .map(|row| Row { label: "none".to_owned(), ..row.clone() }),
+            )
+            .collect()
+    }
+}
+
 /// Whether a text is of a kind, as one output: how much more so than not.
-fn binary(rows: &[Row], label: &'static str, pull: f32) -> Table {
-    let labels: &[&str] = if label == "spam" { &["ham", "spam"] } else { &["none", label] };
-    let plan = Plan { labels, bits: SENSE.bits, epochs: 12, balance: 0.3, calm: 0.1, pull };
+fn binary(rows: &[Row], label: &'static str, pull: f32, worth: fn(&Row) -> f32) -> Table {
+    let labels = &["none", label];
+    let plan = Plan { labels, bits: SENSE.bits, epochs: 12, balance: 0.3, calm: 0.1, pull, worth };
     learn::difference(&learn(&examples(rows, &plan, |_| None), &plan))
 }
 
 /// Which language, from sentences, pairs of words and subtitles.
 fn tongues(rows: &[Row], subtitles: &[Row], english: &[Row]) -> Table {
-    let plan = Plan { labels: &TONGUES, bits: TONGUE.bits, epochs: 8, balance: 0.5, calm: 0.1, pull: 0.0 };
+    let plan = Plan {
+        labels: &TONGUES,
+        bits: TONGUE.bits,
+        epochs: 8,
+        balance: 0.5,
+        calm: 0.1,
+        pull: 0.0,
+        worth: |_| 1.0,
+    };
     let known = |row: &&Row| TONGUES.contains(&row.lang.as_str());
     let more = subtitles.iter().filter(|row| row.source == "xed").step_by(4).filter(known);
     // All of English, and as many subtitles: comments are English more often than one in 36.

@@ -6,8 +6,15 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use serde::Deserialize;
 
+use crate::reader::Category;
+
 /// Sources whose licence does not let weights be shipped that were learned from them.
 const NOT_SHIPPED: [&str; 2] = ["dravidian_codemix_youtube", "told_br"];
+
+/// The source of what was written for this project.
+pub(super) const WRITTEN: &str = "written";
+/// What was not judged.
+pub(super) const UNJUDGED: &str = "-";
 
 /// A labelled text.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,6 +43,8 @@ pub struct Texts {
     pub question_th: Vec<Row>,
     /// Too few to learn from: rules are measured on it.
     pub intent: Vec<Row>,
+    /// What was written for this project.
+    pub(super) written: Vec<Written>,
 }
 
 /// A folder that cannot be learned from.
@@ -59,6 +68,51 @@ pub enum DataError {
     },
 }
 
+/// A comment that was written for this project.
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    /// Its label is its categories.
+    pub(super) row: Row,
+    /// Whether its author is pleased, where that was judged.
+    pub(super) sentiment: Option<String>,
+}
+
+impl Written {
+    /// Returns the comment with whether it is of a category as its label: its name, or `none`.
+    pub(super) fn is(&self, category: Category) -> Row {
+        let name = category.as_str();
+        let is_it = self.row.label.split('|').any(|label| label == name);
+        Row { label: if is_it { name } else { "none" }.to_owned(), ..self.row.clone() }
+    }
+
+    /// Returns the comment with whether its author is pleased as its label.
+    pub(super) fn mood(&self) -> Option<Row> {
+        Some(Row { label: self.sentiment.clone()?, ..self.row.clone() })
+    }
+}
+
+/// Returns the comments written for this project that are learned from.
+fn written() -> Vec<Written> {
+    let mut heads = ["", "", ""];
+    let mut all = Vec::new();
+    for (at, line) in include_str!("../../texts/written.txt").lines().enumerate() {
+        if let Some(head) = line.strip_prefix("= ") {
+            heads.iter_mut().zip(head.split(' ')).for_each(|(slot, field)| *slot = field);
+        } else if !line.starts_with('#') {
+            let [lang, sentiment, categories] = heads.map(str::to_owned);
+            let row = Row {
+                id: at.to_string(),
+                text: line.to_owned(),
+                label: categories,
+                source: WRITTEN.to_owned(),
+                lang,
+            };
+            all.push(Written { row, sentiment: Some(sentiment).filter(|field| field != UNJUDGED) });
+        }
+    }
+    all
+}
+
 impl Texts {
     /// Reads a folder.
     pub fn read(folder: &Path) -> Result<Self, DataError> {
@@ -71,6 +125,7 @@ impl Texts {
             langid: read("langid")?,
             question_th: read("question_th")?,
             intent: read("intent")?,
+            written: written(),
         })
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Plan<'a> {
     pub(super) calm: f32,
     /// Pulls the weights of what is met back to nothing, so that no rare feature decides alone.
     pub(super) pull: f32,
+    /// What a text counts beside others.
+    pub(super) worth: fn(&Row) -> f32,
 }
 
 /// A text to learn from.
@@ -52,9 +54,7 @@ impl Plan<'_> {
         let even = rows.len() as f32 / self.labels.len() as f32;
         // A blend and not a power: powers are not the same on every machine.
         let raised = |count: usize| 1.0 - self.balance + self.balance * even / (count.max(1) as f32);
-        // Where few texts stand for a world of their own, they count more.
-        let small = |row: &Row| if row.source == "vader_amazon" { 7.0 } else { 1.0 };
-        rows.iter().map(|row| raised(counts[self.label(row)]).min(4.0) * small(row)).collect()
+        rows.iter().map(|row| raised(counts[self.label(row)]).min(4.0) * (self.worth)(row)).collect()
     }
 }
 

@@ -9,24 +9,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use greenroom_language::Reader;
-use greenroom_language::training::{Measured, Texts, cross_validate};
+use greenroom_language::training::{Measured, Sample, Texts, cross_validate};
 use serde::Serialize;
 
 use crate::{CliError, Terminal};
-
-/// What is read again and again where there is no folder: short and long, plain and strange.
-const SOME: [&str; 10] = [
-    "What camera did you use for this?",
-    "❤️❤️❤️",
-    "first",
-    "I have been watching this channel since the very beginning and it only gets better, thank you for all the work!",
-    "Our brand would love to work with you on a sponsored video, where can we email you?",
-    "me encanta este video, ¿cuándo sale el próximo?",
-    "check out my channel, I earned $9000 in a week with @somebody",
-    "この動画のカメラは何ですか",
-    "not impressed, the audio is out of sync after minute 5",
-    "bhai ye phone kaunsa hai aur kitne ka hai",
-];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct EnrichArgs {
@@ -53,6 +39,9 @@ struct Report {
     comments_per_sec: f64,
     /// Their length, in letters, on average.
     letters: f64,
+    /// What is right of the comments that come with the project and by which nothing was mended.
+    sample: Vec<Measured>,
+    /// By cross-validation on the folder.
     accuracy: Vec<Measured>,
     /// What VADER and whatlang are right in, on all of the texts.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,7 +55,7 @@ struct Report {
 pub(super) async fn run(args: &EnrichArgs, terminal: &mut Terminal) -> Result<(), CliError> {
     let begun = Instant::now();
     let mut reader = Reader::embedded().map_err(failed)?;
-    reader.read(SOME[0]);
+    reader.read("What camera did you use for this?");
     let start_ms = begun.elapsed().as_secs_f64() * 1_000.0;
     let texts = args
         .data
@@ -74,9 +63,10 @@ pub(super) async fn run(args: &EnrichArgs, terminal: &mut Terminal) -> Result<()
         .map(Texts::read)
         .transpose()
         .map_err(|error| CliError::Usage(error.to_string()))?;
+    let sample: Vec<_> = [Sample::Seen, Sample::Unseen].into_iter().flat_map(Sample::comments).collect();
     let comments: Vec<&str> = match &texts {
         Some(texts) => texts.spam.iter().chain(&texts.sentiment_en).map(|row| row.text.as_str()).collect(),
-        None => SOME.to_vec(),
+        None => sample.iter().map(|comment| comment.row.text.as_str()).collect(),
     };
     let bar = terminal.progress();
     bar.set_message("reading");
@@ -89,6 +79,7 @@ pub(super) async fn run(args: &EnrichArgs, terminal: &mut Terminal) -> Result<()
         }
     }
     let secs = begun.elapsed().as_secs_f64();
+    let sample = Sample::Unseen.measure(&mut reader);
     let accuracy = texts
         .as_ref()
         .map(|texts| cross_validate(texts, &mut |said| bar.set_message(said.to_owned())))
@@ -101,8 +92,15 @@ pub(super) async fn run(args: &EnrichArgs, terminal: &mut Terminal) -> Result<()
     bar.finish_and_clear();
     #[expect(clippy::cast_precision_loss, reason = "letters of comments")]
     let letters = letters as f64 / f64::from(read);
-    let report =
-        Report { start_ms, comments_per_sec: f64::from(read) / secs, letters, accuracy, peer, stored };
+    let report = Report {
+        start_ms,
+        comments_per_sec: f64::from(read) / secs,
+        letters,
+        sample,
+        accuracy,
+        peer,
+        stored,
+    };
     terminal.answer(&report, || table(&report))
 }
 
@@ -114,8 +112,14 @@ fn table(report: &Report) -> String {
     let mut text = format!("{:<44} {:>9.1} ms\n", "from nothing to the first reading", report.start_ms);
     let _ = writeln!(text, "{:<44} {:>9.0} a second", "comments, one thread", report.comments_per_sec);
     let _ = writeln!(text, "{:<44} {:>9.0} letters", "of", report.letters);
-    for measured in &report.accuracy {
-        let _ = writeln!(text, "{:<44} {:>9.3} {:>7} texts", measured.what, measured.value, measured.texts);
+    for (whose, all) in [("of its own comments", &report.sample), ("by cross-validation", &report.accuracy)] {
+        if !all.is_empty() {
+            let _ = writeln!(text, "{whose}:");
+        }
+        for measured in all {
+            let _ =
+                writeln!(text, "{:<44} {:>9.3} {:>7} texts", measured.what, measured.value, measured.texts);
+        }
     }
     if let Some(peer) = &report.peer {
         let _ = writeln!(
@@ -146,6 +150,7 @@ mod tests {
     async fn it_measures_without_any_data_and_names_a_folder_that_is_none() {
         let report = Call::new(&["bench", "enrich", "--secs", "0", "--json"]).run().await.document();
         assert!(report["comments_per_sec"].as_f64().unwrap() > 0.0, "{report}");
+        assert!(report["sample"].as_array().unwrap().len() > 10, "{report}");
         assert_eq!(report["accuracy"], serde_json::json!([]));
         let said = Call::new(&["bench", "enrich", "--data", "/nowhere"]).run().await;
         assert_eq!(said.code(), 2);
