@@ -26,7 +26,7 @@ const TOXIC_CUE: f32 = 0.9;
 /// How far the head is believed.
 const TOXIC_HEAD: f32 = 0.8;
 /// What speaks against toxicity beforehand: there is less of it than where the head learned.
-const TOXIC_RARE: f32 = 1.6;
+const TOXIC_RARE: f32 = 0.9;
 
 /// From which chance on a text in Thai, which has no question mark, is a question. Few of those that the head learned from
 /// are, so it is never sure.

@@ -58,7 +58,9 @@ fn weights(texts: &Texts, keep: &(dyn Fn(&Row) -> bool + Sync)) -> Weights {
         };
         let spam = with(among_ordinary(kept(&texts.spam), &english), Category::Spam);
         let spam = binary(&spam, "spam", 4e-3, worth_beside_spam);
-        let toxic = binary(&with(kept(&texts.toxic), Category::Toxic), "toxic", 1e-3, |_| 1.0);
+        let civil: Vec<Row> = english.iter().filter(|row| row.label != "negative").cloned().collect();
+        let toxic = with(among_ordinary(kept(&texts.toxic), &civil), Category::Toxic);
+        let toxic = binary(&toxic, "toxic", 1e-3, worth_beside_toxic);
         let question = binary(&kept(&texts.question_th), "question", 0.0, |_| 1.0);
         let mut all = vec![sentiment, spam, toxic, question];
         let wants = Wants {
@@ -119,6 +121,15 @@ fn worth_beside_spam(row: &Row) -> f32 {
     }
 }
 
+/// The same where toxicity is learned; what was judged is of two worlds only, so what was written counts double.
+fn worth_beside_toxic(row: &Row) -> f32 {
+    match row.source.as_str() {
+        ORDINARY => 0.05,
+        data::WRITTEN => 2.0,
+        _ => 1.0,
+    }
+}
+
 /// What a text counts where a want is learned: most were judged for something else.
 fn worth_of_wants(row: &Row) -> f32 {
     if row.source == data::WRITTEN { 1.0 } else { 0.1 }
@@ -160,12 +171,12 @@ fn multi(rows: &[Row], english: &[Row], written: &[Row]) -> Table {
     learn(&examples(&rows, &plan, |row| Some(row.lang.clone())), &plan)
 }
 
-/// Adds ordinary comments to those that are spam or were taken for it: what is never written under a video of many views
-/// is no spam for that.
-fn among_ordinary(spam: Vec<Row>, english: &[Row]) -> Vec<Row> {
+/// Adds ordinary comments, which are none of it, to those that were judged: what is hardly ever written under the few videos
+/// and posts that these are from is not bad for that.
+fn among_ordinary(judged: Vec<Row>, english: &[Row]) -> Vec<Row> {
     let ordinary = english.iter().filter(|row| row.source == ORDINARY).step_by(4);
-    let ham = ordinary.map(|row| Row { label: "none".to_owned(), ..row.clone() });
-    spam.into_iter().chain(ham).collect()
+    let none = ordinary.map(|row| Row { label: "none".to_owned(), ..row.clone() });
+    judged.into_iter().chain(none).collect()
 }
 
 /// What people want, and who wants none of it.
