@@ -147,6 +147,9 @@ create index instagram_comments_unranked on public.instagram_comments (connectio
 -- Who writes again and again.
 create index youtube_comments_author on public.youtube_comments (connection_id, author_channel_id, published_at);
 create index instagram_comments_author on public.instagram_comments (connection_id, user_id, timestamp);
+-- What people have put a tag on, which is little.
+create index youtube_comments_tagged on public.youtube_comments (connection_id) where tags <> '{}';
+create index instagram_comments_tagged on public.instagram_comments (connection_id) where tags <> '{}';
 -- The earliest reply of the owner in a thread, and the thread itself.
 create index youtube_comments_thread on public.youtube_comments (parent_comment_id, published_at)
     where parent_comment_id is not null;

@@ -61,7 +61,7 @@ pub struct Filters {
     /// With none of these.
     #[serde(skip_serializing_if = "List::is_empty")]
     pub tag_not: List<String>,
-    /// By this author: the platform's id or the whole name, whatever its case.
+    /// By this author: the platform's id or, where nobody has that, the whole name, whatever its case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
     /// That say this, whatever its case.

@@ -195,7 +195,9 @@ pub async fn list(
         Some(position) => position.at,
         None => sqlx::query_scalar!(r#"select greenroom.now() as "now!""#).fetch_one(&mut *conn).await?,
     };
-    let select = Select { connections, scope, filters, at, after, limit: i64::from(limit) + 1 };
+    let picked = picked(conn, &connections, scope, filters).await?;
+    let (keys, is_picked) = picked.map_or((connections, false), |picked| (picked, true));
+    let select = Select { keys, is_picked, scope, filters, at, after, limit: i64::from(limit) + 1 };
     let mut rows = match filters.sort.unwrap_or_default() {
         Sort::Newest => select.newest(conn).await?,
         Sort::Oldest => select.oldest(conn).await?,
@@ -245,9 +247,61 @@ async fn connections(
     .await
 }
 
+/// Of more comments than these a page is found as fast in the order of the list.
+const MOST_PICKED: i64 = 2_000;
+
+/// Returns the comments that a filter picks by an index of its own: those of an author, those with a tag, those that
+/// somebody sees to. `None` where there is no such filter, or it picks many.
+async fn picked(
+    conn: &mut PgConnection,
+    connections: &[Uuid],
+    scope: Scope,
+    filters: &Filters,
+) -> Result<Option<Vec<Uuid>>, sqlx::Error> {
+    let assignee = match filters.assigned_to {
+        Some(AssignedTo::User(user)) => Some(user),
+        Some(AssignedTo::Me) => scope.me,
+        Some(AssignedTo::None) | None => None,
+    };
+    let picked = if let Some(author) = &filters.author {
+        let theirs = sqlx::query_scalar!(
+            r#"select id as "id!" from greenroom.comments
+                where connection_id = any($1) and author_id = $2 limit $3"#,
+            connections,
+            author,
+            MOST_PICKED + 1,
+        );
+        // Nobody has this id, so it is a name, and no index knows names.
+        Some(theirs.fetch_all(conn).await?).filter(|theirs| !theirs.is_empty())
+    } else if let Some(assignee) = assignee {
+        let theirs = sqlx::query_scalar!(
+            r#"select id as "id!" from greenroom.comments
+                where connection_id = any($1) and assigned_to_user_id = $2 limit $3"#,
+            connections,
+            assignee.0,
+            MOST_PICKED + 1,
+        );
+        Some(theirs.fetch_all(conn).await?)
+    } else if !filters.tag.is_empty() {
+        let tagged = sqlx::query_scalar!(
+            r#"select id as "id!" from greenroom.comments
+                where connection_id = any($1) and tags <> '{}' and tags && $2 limit $3"#,
+            connections,
+            filters.tag.as_slice(),
+            MOST_PICKED + 1,
+        );
+        Some(tagged.fetch_all(conn).await?)
+    } else {
+        None
+    };
+    Ok(picked.filter(|picked| i64::try_from(picked.len()).is_ok_and(|picked| picked <= MOST_PICKED)))
+}
+
 /// What a statement of the list needs.
 struct Select<'a> {
-    connections: Vec<Uuid>,
+    /// The connections whose comments are on the list, or the comments that are picked.
+    keys: Vec<Uuid>,
+    is_picked: bool,
     scope: Scope,
     filters: &'a Filters,
     at: DateTime<Utc>,
@@ -279,7 +333,18 @@ macro_rules! interactions {
 /// A page of the list: the same filters each time, from where the page before ended (`$24`, `$25`, `$26`), in an order that
 /// an index of each connection gives.
 macro_rules! page {
-    ($self:ident, $conn:ident, $position:expr, $from:literal, $order:literal) => {{
+    ($self:ident, $conn:ident, $position:expr, $from:literal, $order:literal) => {
+        if $self.is_picked {
+            page_of!($self, $conn, $position, "c.id = k.id", $from, $order)
+        } else {
+            page_of!($self, $conn, $position, "c.connection_id = k.id", $from, $order)
+        }
+    };
+}
+
+/// The same, by what the keys are of a comment.
+macro_rules! page_of {
+    ($self:ident, $conn:ident, $position:expr, $key:literal, $from:literal, $order:literal) => {{
         let position: (i32, Option<DateTime<Utc>>, Uuid) = $position;
         let filters = $self.filters;
         let content: Vec<Uuid> = filters.content_id.to_vec();
@@ -301,7 +366,9 @@ macro_rules! page {
                       select t.*, greenroom.comment_rank(t.priority_score, t.priority_breakdown, t.categories,
                                                          t.replied_at, t.published_at, $2) as rank
                         from greenroom.comments t) c
-                    where c.connection_id = k.id and not c.by_owner and c.deleted_at is null
+                    where "
+            $key
+            " and not c.by_owner and c.deleted_at is null
                       and (cardinality($3::uuid[]) = 0 or c.piece_id = any($3))
                       and (cardinality($4::text[]) = 0 or c.status = any($4))
                       and (cardinality($5::text[]) = 0 or c.sentiment = any($5))
@@ -330,7 +397,7 @@ macro_rules! page {
             " limit $23) c order by "
             $order
             " limit $23";
-            &$self.connections,
+            &$self.keys,
             $self.at,
             &content,
             &statuses as &[&str],

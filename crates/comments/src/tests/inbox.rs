@@ -162,11 +162,21 @@ type Keeps<'a> = &'a dyn Fn(&Interaction) -> bool;
 #[tokio::test]
 async fn each_filter_keeps_what_it_says() {
     let inbox = Inbox::new().await;
+    let helper = inbox.user().await;
+    for sql in [
+        "update youtube_comments set author_channel_id = 'UCperson3' where author_name = 'Person 3'",
+        "update youtube_comments set assigned_to_user_id = $1 where priority_score < 20",
+        "update instagram_comments set assigned_to_user_id = $1 where priority_score > 80",
+    ] {
+        let assigned = sqlx::query(sql);
+        let assigned = if sql.contains("$1") { assigned.bind(helper.0) } else { assigned };
+        assigned.execute(inbox.db.pool()).await.unwrap();
+    }
     let everything = inbox.all(&Filters::default(), 200).await;
     let of = |json: Value| serde_json::from_value::<Filters>(json).unwrap();
     let has = |list: &Option<Vec<String>>, one: &str| list.as_ref().unwrap().iter().any(|it| it == one);
     let now = inbox.db.clock().now();
-    let cases: [(Value, Keeps<'_>); 18] = [
+    let cases: [(Value, Keeps<'_>); 23] = [
         (json!({"platform": ["youtube"]}), &|it| it.platform == "youtube"),
         (json!({"connection_id": [inbox.youtube]}), &|it| it.connection_id == inbox.youtube),
         (json!({"content_id": [everything[0].content_id]}), &|it| it.content_id == everything[0].content_id),
@@ -186,7 +196,17 @@ async fn each_filter_keeps_what_it_says() {
         (json!({"text": "tripod"}), &|it| it.text.contains("Tripod")),
         (json!({"has_reply": true}), &|it| it.replied_at.is_some()),
         (json!({"is_top_level": false}), &|_| false),
-        (json!({"assigned_to": "none"}), &|_| true),
+        (json!({"assigned_to": "none"}), &|it| it.assigned_to_user_id.is_none()),
+        // Those that an index of their own picks, in every order and with others beside.
+        (json!({"assigned_to": helper, "sort": "oldest"}), &|it| it.assigned_to_user_id == Some(helper)),
+        (json!({"author": "UCperson3"}), &|it| it.author_id.is_some()),
+        (json!({"author": "UCperson3", "sort": "newest", "status": "unread"}), &|it| {
+            it.author_id.is_some() && it.status == "unread"
+        }),
+        (json!({"tag": ["t1"], "platform": ["instagram"], "sort": "newest"}), &|it| {
+            it.tags == ["t1"] && it.platform == "instagram"
+        }),
+        (json!({"tag": ["nothing has it"]}), &|_| false),
         (json!({"last_days": 7, "sort": "oldest"}), &|it| it.published_at >= now - TimeDelta::days(7)),
         (json!({"unanswered_older_than_hours": 48, "sort": "newest"}), &|it| {
             it.replied_at.is_none()
