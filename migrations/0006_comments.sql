@@ -223,6 +223,18 @@ comment on table greenroom.enrichment_cache is
     'owner: comments. Readings of a language model by the hash of the text; written in the transaction that charges them.';
 create index enrichment_cache_age on greenroom.enrichment_cache (created_at);
 
+-- Who comes first to somebody, by the platform's id: names change, and anybody may take one.
+create table greenroom.vip_authors (
+    user_id uuid not null references public.users on delete cascade,
+    platform text not null,
+    author_id text not null,
+    created_at timestamptz not null default greenroom.now(),
+    primary key (user_id, platform, author_id),
+    constraint platform_is_known check (platform in ('youtube', 'instagram')),
+    constraint author_id_is_one check (author_id <> '' and length(author_id) <= 100)
+);
+comment on table greenroom.vip_authors is 'owner: comments. Authors whose comments come first to a person.';
+
 create table public.interaction_views (
     id uuid primary key default gen_random_uuid(),
     user_id uuid not null references public.users on delete cascade,

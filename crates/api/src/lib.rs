@@ -21,6 +21,8 @@
 //!   PATCH /v1/interactions/{id}, POST …/bulk  interaction.write      how it stands, tags, who, notes, corrections
 //!   GET, POST /v1/interactions/views          interaction.read, .write    saved selections
 //!   PUT, DELETE /v1/interactions/views/{id}   interaction.write
+//!   GET    /v1/interactions/vips              interaction.read             whose comments come first
+//!   PUT, DELETE /v1/interactions/vips/{platform}/{author}   interaction.write
 //!   GET, PUT, DELETE /v1/users/{id}/consents/training   consent.write    whether corrections are kept
 //!   GET  /v1/users/{id}/standing              standing.read     waiting list, trial, subscription, news
 //!   PUT  /v1/users/{id}/waitlist, /early-access, /marketing, /subscription    standing.write

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use greenroom_campaigns::standing::StandingError;
 use greenroom_comments::CommentsError;
 use greenroom_comments::inbox::views::ViewError;
+use greenroom_comments::inbox::vips::VipError;
 use greenroom_connections::{ConnectError, ConsentError};
 use greenroom_credits::CreditsError;
 use greenroom_queue::{EnqueueError, QueueError};
@@ -244,6 +245,17 @@ impl From<ViewError> for Problem {
             ViewError::NameTaken => Self::new(NAME_TAKEN, text),
             ViewError::TooMany => Self::new(WRONG_STATE, text),
             ViewError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<VipError> for Problem {
+    fn from(error: VipError) -> Self {
+        let text = error.to_string();
+        match error {
+            VipError::Platform(_) | VipError::Author => Self::new(BAD_QUERY, text),
+            VipError::TooMany => Self::new(WRONG_STATE, text),
+            VipError::Database(error) => error.into(),
         }
     }
 }

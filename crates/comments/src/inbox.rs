@@ -7,6 +7,7 @@ mod change;
 mod filters;
 mod list;
 pub mod views;
+pub mod vips;
 
 pub use change::{Change, Changed, change};
 pub use filters::{AssignedTo, Filters, FiltersError, List, Status};

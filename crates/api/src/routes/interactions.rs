@@ -1,14 +1,15 @@
 //! The inbox: comments of every platform, what people do with them, and the selections they save.
 
 use axum::Json;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use greenroom_accounts::access;
 use greenroom_comments::inbox::{
-    self, AssignedTo, Change, Changed, Filters, Interaction, Page, Position, Scope, views, views::View,
+    self, AssignedTo, Change, Changed, Filters, Interaction, Page, Position, Scope, views, views::View, vips,
+    vips::Vip,
 };
-use greenroom_model::{CommentId, UserId};
+use greenroom_model::{CommentId, Platform, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
@@ -214,7 +215,7 @@ pub(super) struct Views {
     views: Vec<View>,
 }
 
-/// Whose views.
+/// Whose views, or whose authors who come first.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Whose {
@@ -292,4 +293,51 @@ async fn visible_view(conn: &mut PgConnection, caller: &Caller, id: Uuid) -> Res
 
 fn no_view(id: Uuid) -> Problem {
     Problem::new(NOT_FOUND, format!("there is no view {id}"))
+}
+
+/// The authors who come first to a person.
+#[derive(Serialize)]
+pub(super) struct Vips {
+    vips: Vec<Vip>,
+}
+
+pub(super) async fn list_vips(
+    State(api): State<Api>,
+    caller: Caller,
+    Params(whose): Params<Whose>,
+) -> Result<Json<Vips>, Problem> {
+    caller.must(READ)?;
+    let mut conn = api.queue.pool().acquire().await?;
+    tenant::must_see(&mut conn, &caller.0, whose.user_id).await?;
+    Ok(Json(Vips { vips: vips::list(&mut conn, whose.user_id).await? }))
+}
+
+pub(super) async fn add_vip(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((platform, author)): Path<(String, String)>,
+    Params(whose): Params<Whose>,
+) -> Result<StatusCode, Problem> {
+    caller.must(WRITE)?;
+    let mut conn = api.queue.pool().acquire().await?;
+    tenant::must_see(&mut conn, &caller.0, whose.user_id).await?;
+    let is_new = vips::add(&mut conn, whose.user_id, of_path(&platform)?, &author).await?;
+    Ok(if is_new { StatusCode::CREATED } else { StatusCode::NO_CONTENT })
+}
+
+pub(super) async fn remove_vip(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((platform, author)): Path<(String, String)>,
+    Params(whose): Params<Whose>,
+) -> Result<StatusCode, Problem> {
+    caller.must(WRITE)?;
+    let mut conn = api.queue.pool().acquire().await?;
+    tenant::must_see(&mut conn, &caller.0, whose.user_id).await?;
+    vips::remove(&mut conn, whose.user_id, of_path(&platform)?, &author).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn of_path(platform: &str) -> Result<Platform, Problem> {
+    platform.parse().map_err(|error| Problem::new(BAD_QUERY, format!("platform: {error}")))
 }

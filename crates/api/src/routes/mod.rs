@@ -45,6 +45,11 @@ pub fn router(api: Api) -> Router {
             "/v1/interactions/views/{id}",
             put(interactions::replace_view).delete(interactions::delete_view),
         )
+        .route("/v1/interactions/vips", get(interactions::list_vips))
+        .route(
+            "/v1/interactions/vips/{platform}/{author}",
+            put(interactions::add_vip).delete(interactions::remove_vip),
+        )
         .route("/v1/interactions/{id}", get(interactions::show).patch(interactions::change))
         .route(
             "/v1/users/{id}/consents/{purpose}",

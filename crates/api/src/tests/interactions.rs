@@ -149,3 +149,25 @@ async fn anothers_comments_and_views_are_not_there() {
     assert_eq!(world.send(Method::DELETE, &one, &ours, json!({})).await.status, 204);
     assert_eq!(world.get(&views, &ours).await.body["views"], json!([]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authors_come_first_to_a_person_of_the_callers_organisation() {
+    let world = World::new().await;
+    let ours = token(world.pool(), Some(world.ours.organization), &scopes()).await;
+    let theirs = token(world.pool(), Some(world.theirs.organization), &scopes()).await;
+    let list = format!("/v1/interactions/vips?user_id={}", world.ours.user);
+    let one = format!("/v1/interactions/vips/youtube/UCsomebody?user_id={}", world.ours.user);
+    assert_eq!(world.send(Method::PUT, &one, &theirs, json!({})).await.status, 404);
+    assert_eq!(world.send(Method::PUT, &one, &ours, json!({})).await.status, 201);
+    assert_eq!(world.send(Method::PUT, &one, &ours, json!({})).await.status, 204);
+    let vips = world.get(&list, &ours).await.body["vips"].clone();
+    assert_eq!((&vips[0]["author_id"], &vips[0]["platform"]), (&json!("UCsomebody"), &json!("youtube")));
+    assert_eq!(world.get(&list, &theirs).await.status, 404);
+    for wrong in ["twitter/x", "nowhere/x"] {
+        let path = format!("/v1/interactions/vips/{wrong}?user_id={}", world.ours.user);
+        assert_eq!(world.send(Method::PUT, &path, &ours, json!({})).await.problem(), (400, "bad_query"));
+    }
+    assert_eq!(world.send(Method::DELETE, &one, &theirs, json!({})).await.status, 404);
+    assert_eq!(world.send(Method::DELETE, &one, &ours, json!({})).await.status, 204);
+    assert_eq!(world.get(&list, &ours).await.body["vips"], json!([]));
+}

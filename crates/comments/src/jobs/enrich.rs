@@ -160,7 +160,8 @@ impl<'a> Session<'a> {
         let Readers { mut reader, mut model } = readers;
         let limit = model.map_or_else(|| enrichment.settings.batch.get().into(), |_| BATCH);
         let mut conn = enrichment.pool.acquire().await?;
-        let comments = unranked::next(&mut conn, job.platform, job.connection_id, after, limit).await?;
+        let comments =
+            unranked::next(&mut conn, job.platform, job.connection_id, *user, after, limit).await?;
         drop(conn);
         let Some(last) = comments.last().map(|last| (last.published_at, last.id)) else { return Ok(None) };
         let (comments, mut read, reader) = tokio::task::spawn_blocking(move || {

@@ -27,16 +27,20 @@ pub async fn upsert_many(
     // comments took 21 s instead of 12, most of it in that one minute.
     sqlx::query!("set local enable_seqscan = off").execute(&mut *tx).await?;
     let threads = touched_threads(comments);
-    // Two statements: the second must see what the first has stored.
+    let owners: Vec<String> =
+        comments.iter().filter(|one| one.by_owner).map(|one| one.comment_id.clone()).collect();
+    // Several statements: the later ones must see what the first has stored.
     let upserted = match platform {
         Platform::Youtube => {
             let upserted = youtube_comments::upsert_many(&mut tx, connection, comments).await?;
             youtube_comments::note_answers(&mut tx, connection, &threads).await?;
+            youtube_comments::note_owners(&mut tx, connection, &owners).await?;
             upserted
         }
         Platform::Instagram => {
             let upserted = instagram_comments::upsert_many(&mut tx, connection, comments).await?;
             instagram_comments::note_answers(&mut tx, connection, &threads).await?;
+            instagram_comments::note_owners(&mut tx, connection, &owners).await?;
             upserted
         }
         other => return Err(CommentsError::UnsupportedPlatform(other)),

@@ -24,11 +24,12 @@ pub(crate) struct Unranked {
     pub(crate) facts: Facts,
 }
 
-/// Returns the next comments of a connection that are to be read or ranked, the newest first.
+/// Returns the next comments of a connection of this person that are to be read or ranked, the newest first.
 pub(crate) async fn next(
     conn: &mut PgConnection,
     platform: Platform,
     connection: ConnectionId,
+    owner: UserId,
     after: Option<(DateTime<Utc>, CommentId)>,
     limit: i64,
 ) -> Result<Vec<Unranked>, sqlx::Error> {
@@ -57,6 +58,8 @@ pub(crate) async fn next(
                          and o.published_at > page.published_at - interval '90 days'
                          and o.published_at <= page.published_at
                        limit 3) theirs) = 3 as "is_returning!",
+                  exists (select from greenroom.vip_authors v
+                           where v.user_id = $6 and v.platform = $1 and v.author_id = page.author_id) as "is_vip!",
                   sentiment, categories as "categories: Vec<String>", language,
                   detected_keywords as "keywords: Vec<String>", confidences, enrich_version
              from page
@@ -66,6 +69,7 @@ pub(crate) async fn next(
         after.map(|(instant, _)| instant),
         after.map_or(Uuid::max(), |(_, id)| id.0),
         limit,
+        owner.0,
     )
     .fetch_all(conn)
     .await?;
@@ -85,8 +89,9 @@ pub(crate) async fn next(
                 replies: row.replies.unsigned_abs(),
                 is_reply: row.is_reply,
                 answers_owner: row.answers_owner,
+                // Neither platform tells of the author of a comment.
                 author_followers: None,
-                is_vip: false,
+                is_vip: row.is_vip,
                 is_returning: row.is_returning,
                 owner_replied: row.replied,
                 owner_hearted: row.hearted,

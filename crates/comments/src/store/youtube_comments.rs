@@ -172,3 +172,28 @@ pub(super) async fn note_answers(
     .await?;
     Ok(())
 }
+
+/// Asks for another ranking of what answers the owner and was ranked before the owner's comment was here: such an answer
+/// comes first.
+pub(super) async fn note_owners(
+    conn: &mut PgConnection,
+    connection: ConnectionId,
+    owners: &[String],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "with before as (
+             select t.id from youtube_comments o
+               join youtube_comments t on t.parent_comment_id = o.comment_id and t.connection_id = $1
+              where o.comment_id = any($2) and o.connection_id = $1 and o.is_channel_owner_comment
+                and t.priority_breakdown is not null and t.updated_at < o.created_at
+              order by t.comment_id for update of t
+         )
+         update youtube_comments t set priority_breakdown = null, updated_at = greenroom.now()
+           from before where t.id = before.id",
+        connection.0,
+        owners,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -175,8 +175,16 @@ async fn a_comment_that_changes_while_it_is_read_asks_again() {
         let world = World::new(platform).await;
         world.upsert(&[world.saying("a", QUESTION)]).await;
         let mut conn = world.db.pool().acquire().await.unwrap();
-        let waiting =
-            crate::store::unranked::next(&mut conn, platform, world.connection, None, 10).await.unwrap();
+        let waiting = crate::store::unranked::next(
+            &mut conn,
+            platform,
+            world.connection,
+            greenroom_model::UserId::new(),
+            None,
+            10,
+        )
+        .await
+        .unwrap();
         world.upsert(&[world.saying("a", PRAISE)]).await;
         let enrichment = Enrichment::new(world.db.pool().clone(), Settings { batch: 2.try_into().unwrap() });
         let read = crate::enrichment::read(&mut enrichment.reader().unwrap(), &waiting);
@@ -241,5 +249,71 @@ async fn connections_are_found_page_by_page_and_ended_ones_are_left() {
         world.enrich().await;
         assert_eq!(world.read("a").await.sentiment, None, "its owner has ended it");
         assert_eq!(world.read("3").await.sentiment.as_deref(), Some("neutral"));
+    }
+}
+
+#[tokio::test]
+async fn who_comes_first_is_ranked_higher_at_once_and_for_that_person_only() {
+    use crate::inbox::vips::{self, VipError};
+    for platform in BOTH {
+        let world = World::new(platform).await;
+        let stranger =
+            IncomingComment { author_id: Some("stranger".to_owned()), ..world.saying("b", QUESTION) };
+        world.upsert(&[world.saying("a", QUESTION), stranger]).await;
+        world.enrich().await;
+        let before = world.read("a").await.priority_score.unwrap();
+        let mut conn = world.db.pool().acquire().await.unwrap();
+        let owner =
+            crate::store::unranked::owner(&mut conn, platform, world.connection).await.unwrap().unwrap();
+        let others: greenroom_model::UserId = {
+            let sql = "insert into users (email) values ('other@example.com') returning id";
+            sqlx::query_scalar(sql).fetch_one(&mut *conn).await.map(greenroom_model::UserId).unwrap()
+        };
+        assert!(vips::add(&mut conn, others, platform, "viewer").await.unwrap());
+        assert!(world.read("a").await.priority_breakdown.is_some(), "another's list asked for a ranking");
+        assert!(vips::add(&mut conn, owner, platform, "viewer").await.unwrap());
+        assert!(!vips::add(&mut conn, owner, platform, "viewer").await.unwrap(), "it was no news");
+        assert_eq!(world.read("a").await.priority_breakdown, None);
+        assert!(world.read("b").await.priority_breakdown.is_some());
+        world.enrich().await;
+        let raised = world.read("a").await;
+        assert_eq!(raised.priority_score, Some(before + 15), "{raised:?}");
+        assert_eq!(raised.priority_breakdown.unwrap()["reach"], 15.0);
+        let listed = vips::list(&mut conn, owner).await.unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!(
+            (listed[0].author_id.as_str(), listed[0].author_name.as_deref()),
+            ("viewer", Some("A viewer"))
+        );
+        assert!(vips::remove(&mut conn, owner, platform, "viewer").await.unwrap());
+        assert!(!vips::remove(&mut conn, owner, platform, "viewer").await.unwrap());
+        world.enrich().await;
+        assert_eq!(world.read("a").await.priority_score, Some(before));
+        for (author, platform) in [("", platform), ("x", Platform::Twitter)] {
+            let refused = vips::add(&mut conn, owner, platform, author).await;
+            assert!(matches!(refused, Err(VipError::Author | VipError::Platform(_))), "{refused:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_the_owner_that_came_first_is_ranked_again() {
+    for platform in BOTH {
+        let world = World::new(platform).await;
+        let owners = IncomingComment { by_owner: true, ..world.comment("own") };
+        let reply =
+            IncomingComment { parent_comment_id: Some("own".to_owned()), ..world.saying("reply", QUESTION) };
+        world.upsert(std::slice::from_ref(&reply)).await;
+        world.enrich().await;
+        let thread = async |id| world.read(id).await.priority_breakdown.unwrap()["thread"].as_f64().unwrap();
+        let before = thread("reply").await;
+        world.db.advance(std::time::Duration::from_mins(1)).await;
+        world.upsert(std::slice::from_ref(&owners)).await;
+        world.enrich().await;
+        assert!((thread("reply").await - before - 6.0).abs() < 1e-9);
+        // A sync that tells of it again asks for nothing.
+        let versions = world.versions().await;
+        world.upsert(&[owners, reply]).await;
+        assert_eq!(world.versions().await, versions);
     }
 }
