@@ -16,7 +16,7 @@
 //!   GET  /v1/credits/prices                   credits.read
 //!   POST /v1/users/{id}/credits/grants        credits.grant          operators; named by Idempotency-Key
 //!   POST /v1/credits/events/{id}/refund       credits.grant          operators; once an event
-//!   GET  /v1/interactions                     interaction.read       the inbox, in pages; filters or view_id
+//!   GET  /v1/interactions                     interaction.read       the inbox, in pages; filters, view or view_id
 //!   GET  /v1/interactions/{id}                interaction.read       a comment with its thread
 //!   PATCH /v1/interactions/{id}, POST …/bulk  interaction.write      how it stands, tags, who, notes, corrections
 //!   GET, POST /v1/interactions/views          interaction.read, .write    saved selections

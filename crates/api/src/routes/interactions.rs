@@ -6,8 +6,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use greenroom_accounts::access;
 use greenroom_comments::inbox::{
-    self, AssignedTo, Change, Changed, Filters, Interaction, Page, Position, Scope, views, views::View, vips,
-    vips::Vip,
+    self, AssignedTo, Change, Changed, Filters, Interaction, Page, Position, Scope, views, views::BuiltIn,
+    views::View, vips, vips::Vip,
 };
 use greenroom_model::{CommentId, Platform, UserId};
 use serde::{Deserialize, Serialize};
@@ -34,14 +34,16 @@ const MOST_AT_ONCE: usize = 200;
 struct Around {
     /// Whose inbox; without it that of the whole organisation.
     user_id: Option<UserId>,
-    /// A saved view, over which the filters of the query stand.
+    /// A view that everybody has, over which the filters of the query stand.
+    view: Option<BuiltIn>,
+    /// A saved view, likewise.
     view_id: Option<Uuid>,
     limit: Option<u16>,
     /// The `next` of the page before.
     after: Option<Position>,
 }
 
-const AROUND: [&str; 4] = ["user_id", "view_id", "limit", "after"];
+const AROUND: [&str; 5] = ["user_id", "view", "view_id", "limit", "after"];
 
 pub(super) async fn list(
     State(api): State<Api>,
@@ -55,12 +57,14 @@ pub(super) async fn list(
         return Err(Problem::new(BAD_QUERY, format!("limit: use 1 to {MAX_LIMIT}")));
     }
     let mut conn = api.queue.pool().acquire().await?;
-    let (filters, me) = match around.view_id {
-        None => (given, around.user_id),
-        Some(id) => {
+    let (filters, me) = match (around.view_id, around.view) {
+        (None, None) => (given, around.user_id),
+        (None, Some(view)) => (over(&view.filters(), &given)?, around.user_id),
+        (Some(id), None) => {
             let view = visible_view(&mut conn, &caller, id).await?;
             (over(&view.filters, &given)?, Some(view.user_id))
         }
+        (Some(_), Some(_)) => return Err(Problem::new(BAD_QUERY, "name view or view_id, not both")),
     };
     filters.validate().map_err(|error| bad_query(&error))?;
     if filters.assigned_to == Some(AssignedTo::Me) && me.is_none() {

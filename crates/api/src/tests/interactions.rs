@@ -151,6 +151,29 @@ async fn anothers_comments_and_views_are_not_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn everybody_has_the_built_in_views() {
+    let world = World::new().await;
+    let ours = token(world.pool(), Some(world.ours.organization), &scopes()).await;
+    let comments = world.comments_of(&world.ours).await;
+    let of = async |query: String| {
+        let page = world.get(&format!("/v1/interactions?{query}"), &ours).await;
+        page.body["interactions"].as_array().map(Vec::len)
+    };
+    assert_eq!(of("view=all".to_owned()).await, Some(5));
+    let path = format!("/v1/interactions/{}", comments[0]);
+    let change = json!({"categories": ["complaint"], "assigned_to_user_id": world.ours.user});
+    assert_eq!(world.send(Method::PATCH, &path, &ours, change).await.status, 200);
+    let me = format!("user_id={}", world.ours.user);
+    assert_eq!(of(format!("view=mine&{me}&sort=newest")).await, Some(1));
+    assert_eq!(of("view=complaints&sort=newest".to_owned()).await, Some(1));
+    assert_eq!(of("view=complaints&status=ignored&sort=newest".to_owned()).await, Some(0));
+    for wrong in ["view=mine", "view=nothing", "view=all&view_id=01a21bbe-e390-7410-9842-1ca5dfc44b61"] {
+        let refused = world.get(&format!("/v1/interactions?{wrong}"), &ours).await;
+        assert_eq!(refused.problem(), (400, "bad_query"), "{wrong}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn authors_come_first_to_a_person_of_the_callers_organisation() {
     let world = World::new().await;
     let ours = token(world.pool(), Some(world.ours.organization), &scopes()).await;

@@ -1,17 +1,58 @@
-//! `interaction_views`: selections of the inbox that people save.
+//! Selections of the inbox: those that everybody has, and in `interaction_views` those that people save.
 
 use chrono::{DateTime, Utc};
+use greenroom_language::Category;
 use greenroom_model::UserId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::Filters;
+use super::{AssignedTo, Filters, List};
+use crate::URGENT;
 
 /// More views of one person are not found again.
 const MOST: i64 = 50;
 const LONGEST_NAME: usize = 60;
+
+/// A selection that everybody has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuiltIn {
+    /// Everything.
+    All,
+    /// Questions and business that nobody has answered.
+    NeedsAnswer,
+    /// What is urgent.
+    Urgent,
+    /// What is not as it should be.
+    Complaints,
+    /// What wants to sell, or clicks.
+    Spam,
+    /// What whoever asks is to see to.
+    Mine,
+}
+
+impl BuiltIn {
+    /// Returns what it selects.
+    pub fn filters(self) -> Filters {
+        let of = |categories: &[Category]| List::from(categories.to_vec());
+        let spam = [Category::Spam];
+        match self {
+            Self::All => Filters::default(),
+            Self::NeedsAnswer => Filters {
+                category: of(&[Category::Question, Category::Collab]),
+                category_not: of(&spam),
+                has_reply: Some(false),
+                ..Filters::default()
+            },
+            Self::Urgent => Filters { priority_min: Some(URGENT), ..Filters::default() },
+            Self::Complaints => Filters { category: of(&[Category::Complaint]), ..Filters::default() },
+            Self::Spam => Filters { category: of(&spam), ..Filters::default() },
+            Self::Mine => Filters { assigned_to: Some(AssignedTo::Me), ..Filters::default() },
+        }
+    }
+}
 
 /// A saved selection.
 #[derive(Clone, Debug, Serialize)]
