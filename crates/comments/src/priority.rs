@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::Labels;
 
 /// The version of the formula; raise it with every change, so that old scores are known as such.
-pub const FORMULA_VERSION: u32 = 1;
+pub const FORMULA_VERSION: u32 = 2;
 
 /// From which score on a comment is urgent.
 pub const URGENT: u8 = 70;
@@ -43,6 +43,8 @@ pub struct Facts {
     pub is_owners: bool,
     /// Whether it is hidden.
     pub is_hidden: bool,
+    /// Whether somebody else wrote it under the name of the account.
+    pub is_imitation: bool,
 }
 
 /// A score with the terms it is the sum of, in hundredths of a point.
@@ -83,6 +85,8 @@ pub enum Limit {
     Spam,
     /// It may be spam.
     SuspectedSpam,
+    /// Its author bears the name of the account and is not it, as those do who answer its viewers with a number to write to.
+    Imitation,
     /// It is an insult and nothing else.
     Toxic,
     /// It has no words.
@@ -91,12 +95,16 @@ pub enum Limit {
 
 const BASE: f64 = 20.0;
 /// From which chance on a comment that is not called spam is suspected of it.
-const SUSPECTED: f32 = 0.5;
+const SUSPECTED: f32 = 0.25;
+/// From which chance on business is: who offers money writes like who promises it.
+const SUSPECTED_OF_BUSINESS: f32 = 0.5;
 
 impl Priority {
     /// Ranks a comment by what was read in it and what is known of it.
     pub fn of(labels: &Labels, facts: &Facts) -> Self {
         let is = |category| labels.is(category);
+        // A second account of the owner's is on their list.
+        let imitates = facts.is_imitation && !facts.is_vip;
         let mut priority = Self {
             score: 1,
             formula_version: FORMULA_VERSION,
@@ -114,14 +122,17 @@ impl Priority {
                 (false, false) => 0.0,
             },
             limit: None,
-            needs_moderation: is(Category::Toxic),
+            needs_moderation: is(Category::Toxic) || imitates,
         };
+        let suspected = if is(Category::Collab) { SUSPECTED_OF_BUSINESS } else { SUSPECTED };
         let sum = priority.sum();
         let (limit, score) = if facts.is_owners || facts.is_hidden {
             (Some(Limit::Settled), 1.0)
         } else if is(Category::Spam) {
             (Some(Limit::Spam), f64::min(sum, 5.0))
-        } else if labels.confidences.spam >= SUSPECTED {
+        } else if imitates {
+            (Some(Limit::Imitation), sum * 0.4)
+        } else if labels.confidences.spam >= suspected {
             (Some(Limit::SuspectedSpam), sum * 0.4)
         } else if is(Category::Toxic) && !is(Category::Question) && !is(Category::Complaint) {
             (Some(Limit::Toxic), f64::min(sum, 15.0))
@@ -213,6 +224,18 @@ mod tests {
         assert!(open > hearted && hearted > replied);
         assert_eq!(score(text, &Facts { is_owners: true, ..Facts::default() }), 1);
         assert_eq!(score(text, &Facts { is_hidden: true, ..Facts::default() }), 1);
+    }
+
+    #[test]
+    fn who_bears_the_name_of_the_account_is_held_down_for_a_moderator() {
+        let facts = Facts { is_imitation: true, ..Facts::default() };
+        let text = "What camera did you use for this?";
+        let priority = Priority::of(&read(text), &facts);
+        assert_eq!(priority.limit, Some(Limit::Imitation));
+        assert!(
+            priority.needs_moderation && priority.score < score(text, &Facts::default()) / 2,
+            "{priority:?}"
+        );
     }
 
     #[test]

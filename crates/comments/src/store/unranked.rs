@@ -5,6 +5,7 @@ use greenroom_language::{Category, Sentiment};
 use greenroom_model::{CommentId, ConnectionId, Platform, UserId};
 use serde_json::Value;
 use sqlx::PgConnection;
+use unicode_normalization::UnicodeNormalization as _;
 use uuid::Uuid;
 
 use crate::{Confidences, Facts, Labels};
@@ -35,7 +36,7 @@ pub(crate) async fn next(
 ) -> Result<Vec<Unranked>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"with page as materialized (
-               select id, comment_id, text, published_at, updated_at, like_count, reply_count, parent_comment_id, author_id,
+               select id, comment_id, text, published_at, updated_at, like_count, reply_count, parent_comment_id, author_id, author_name,
                       hearted, replied_at, is_hidden, sentiment, categories, language, detected_keywords,
                       confidences, enrich_version
                  from greenroom.comments
@@ -60,6 +61,7 @@ pub(crate) async fn next(
                        limit 3) theirs) = 3 as "is_returning!",
                   exists (select from greenroom.vip_authors v
                            where v.user_id = $6 and v.platform = $1 and v.author_id = page.author_id) as "is_vip!",
+                  author_name, (select channel_name from youtube_connections where id = $2 and $1 = 'youtube') as account_name,
                   sentiment, categories as "categories: Vec<String>", language,
                   detected_keywords as "keywords: Vec<String>", confidences, enrich_version
              from page
@@ -97,9 +99,26 @@ pub(crate) async fn next(
                 owner_hearted: row.hearted,
                 is_owners: false,
                 is_hidden: row.is_hidden,
+                is_imitation: row
+                    .author_name
+                    .is_some_and(|name| is_the_same(&name, row.account_name.as_deref())),
             },
         })
         .collect())
+}
+
+/// The letters of a shorter name are anybody's.
+const SHORTEST_NAME: usize = 5;
+
+/// Returns whether two names look alike: the same letters and digits, whatever lies between, their case and their form.
+///
+/// Names of Instagram are never given twice, so there nobody can bear the account's.
+fn is_the_same(author: &str, account: Option<&str>) -> bool {
+    let letters = |name: &str| -> String {
+        name.nfkc().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    };
+    let account = account.map(letters).unwrap_or_default();
+    account.chars().count() >= SHORTEST_NAME && letters(author.trim_start_matches('@')) == account
 }
 
 /// Returns labels as they are stored, or nothing where this build does not know them: then it reads again.

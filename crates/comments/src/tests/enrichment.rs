@@ -83,7 +83,10 @@ async fn every_comment_is_read_once_and_free() {
         assert!(question.detected_keywords.unwrap().contains(&"camera".to_owned()));
         assert!(question.enriched_at.is_some() && question.enrich_version > Some(0));
         let breakdown = question.priority_breakdown.unwrap();
-        assert_eq!((&breakdown["base"], &breakdown["formula_version"]), (&20.0.into(), &1.into()));
+        assert_eq!(
+            (&breakdown["base"], &breakdown["formula_version"]),
+            (&20.0.into(), &crate::FORMULA_VERSION.into())
+        );
         let praise = world.read("praise").await;
         assert_eq!(praise.sentiment.as_deref(), Some("positive"));
         assert!(praise.priority_score < question.priority_score, "{praise:?}");
@@ -315,5 +318,30 @@ async fn an_answer_to_the_owner_that_came_first_is_ranked_again() {
         let versions = world.versions().await;
         world.upsert(&[owners, reply]).await;
         assert_eq!(world.versions().await, versions);
+    }
+}
+
+#[tokio::test]
+async fn who_bears_the_name_of_a_channel_is_held_down() {
+    let world = World::new(Platform::Youtube).await;
+    let sql = "update youtube_connections set channel_name = 'Ada''s Workshop' where id = $1";
+    sqlx::query(sql).bind(world.connection.0).execute(world.db.pool()).await.unwrap();
+    let named = |id: &str, name: &str| IncomingComment {
+        author_name: Some(name.to_owned()),
+        author_id: Some(id.to_owned()),
+        ..world.saying(id, QUESTION)
+    };
+    let authors =
+        [("a", "𝐀𝐝𝐚𝐬 𝐖𝐨𝐫𝐤𝐬𝐡𝐨𝐩"), ("b", "@adas_workshop"), ("c", "Ada Lovelace"), ("d", "ADA'S WORKSHOP")];
+    world.upsert(&authors.map(|(id, name)| named(id, name))).await;
+    let mut conn = world.db.pool().acquire().await.unwrap();
+    let owner = crate::store::unranked::owner(&mut conn, Platform::Youtube, world.connection).await.unwrap();
+    // A second account of the owner's.
+    crate::inbox::vips::add(&mut conn, owner.unwrap(), Platform::Youtube, "d").await.unwrap();
+    world.enrich().await;
+    for (id, held) in [("a", true), ("b", true), ("c", false), ("d", false)] {
+        let breakdown = world.read(id).await.priority_breakdown.unwrap();
+        assert_eq!(breakdown["limit"] == "imitation", held, "{id}: {breakdown}");
+        assert_eq!(breakdown["needs_moderation"], held, "{id}");
     }
 }
