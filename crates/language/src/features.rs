@@ -95,8 +95,7 @@ impl Features {
 
     /// Adds the language as one more cue, for a head that reads many.
     pub(crate) fn add_tongue(&mut self, tongue: &str) {
-        self.cues
-            .push(tongue.bytes().fold(finish(mix(CUE, 99)), |hash, byte| finish(mix(hash, byte.into()))));
+        self.cues.push(named(tongue));
     }
 
     /// Adds what the lexicon and the shape of the text say, in steps.
@@ -171,6 +170,16 @@ const fn pair(before: u32, word: u32) -> u32 {
 /// Returns the feature of a word.
 pub(crate) fn word(letters: &[char]) -> u32 {
     hash(WORD, letters)
+}
+
+/// Returns the feature of a word of this language: a stop word of one is what another talks about.
+pub(crate) fn word_of(tongue: &str, letters: &[char]) -> u32 {
+    finish(mix(word(letters), named(tongue)))
+}
+
+/// Returns the feature of a language.
+fn named(tongue: &str) -> u32 {
+    tongue.bytes().fold(finish(mix(CUE, 99)), |hash, byte| finish(mix(hash, byte.into())))
 }
 
 fn hash(seed: u32, letters: &[char]) -> u32 {

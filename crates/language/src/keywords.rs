@@ -51,7 +51,7 @@ pub(crate) fn keywords(text: &Text, language: &str, common: &Table) -> Vec<Strin
                 continue;
             }
         }
-        let commonness = common.byte(features::word(letters));
+        let commonness = common.byte(features::word_of(language, letters));
         if commonness >= STOPS {
             continue;
         }
@@ -73,9 +73,41 @@ pub(crate) fn keywords(text: &Text, language: &str, common: &Table) -> Vec<Strin
     found.into_iter().map(|(word, _)| word).collect()
 }
 
+/// Words that weigh as good or bad, and yet are what a comment is about.
+const NOT_OPINIONS: [&str; 28] = [
+    "refund",
+    "refunds",
+    "champion",
+    "champions",
+    "gift",
+    "gifts",
+    "party",
+    "parties",
+    "friend",
+    "friends",
+    "support",
+    "scam",
+    "scams",
+    "quality",
+    "war",
+    "crime",
+    "fight",
+    "accident",
+    "disease",
+    "cancer",
+    "pain",
+    "anxiety",
+    "depression",
+    "stress",
+    "delay",
+    "damage",
+    "bug",
+    "bugs",
+];
+
 /// Returns whether a word says how good something is, and not what.
 fn is_opinion(word: &str) -> bool {
-    lexicon::valence_of(word).is_some_and(|valence| valence.abs() >= OPINION)
+    !NOT_OPINIONS.contains(&word) && lexicon::valence_of(word).is_some_and(|valence| valence.abs() >= OPINION)
 }
 
 fn is_stop_word(word: &str) -> bool {

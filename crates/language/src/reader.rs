@@ -36,7 +36,7 @@ pub(crate) const MULTI: Place = Place { at: 1, bits: 18 };
 /// The language.
 pub(crate) const TONGUE: Place = Place { at: 2, bits: 16 };
 /// How common a word is in its language: twice the logarithm, by two, of the texts that have it among 8,192; 0 where it is rare.
-pub(crate) const COMMON: Place = Place { at: 3, bits: 17 };
+pub(crate) const COMMON: Place = Place { at: 3, bits: 18 };
 
 /// From which chance on a text is read as English only.
 const SURELY_ENGLISH: f32 = 0.5;

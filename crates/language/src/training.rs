@@ -277,7 +277,7 @@ fn common(sentences: &[Row], english: &[Row], others: &[Row]) -> Table {
         text.read(&row.text);
         words.clear();
         let tokens = text.tokens.iter().filter(|token| matches!(token.kind, Kind::Word | Kind::Hashtag));
-        words.extend(tokens.map(|token| features::word(text.letters(token))));
+        words.extend(tokens.map(|token| features::word_of(&row.lang, text.letters(token))));
         words.sort_unstable();
         words.dedup();
         *texts.entry(&row.lang).or_default() += 1;

@@ -66,7 +66,7 @@ fn what_was_never_looked_at_is_read_as_well_as_it_was() {
         ("suggestion (F1)", 0.863),
         ("toxic (F1)", 0.855),
         ("intents (macro F1)", 0.882),
-        ("keywords (F1 at 5)", 0.62),
+        ("keywords (F1 at 5)", 0.67),
     ] {
         let found = measured.iter().find(|one| one.what == what).unwrap();
         assert!(found.value >= least, "{what} is {:.3}, and was {least} and two points", found.value);
