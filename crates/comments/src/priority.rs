@@ -96,8 +96,9 @@ pub enum Limit {
 const BASE: f64 = 20.0;
 /// From which chance on a comment that is not called spam is suspected of it.
 const SUSPECTED: f32 = 0.25;
-/// From which chance on business is: who offers money writes like who promises it.
-const SUSPECTED_OF_BUSINESS: f32 = 0.5;
+/// From which chance on one is that wants something of the owner: who pleads for a video writes like who pleads for clicks,
+/// and who offers money like who promises it.
+const SUSPECTED_WHO_WANTS: f32 = 0.5;
 
 impl Priority {
     /// Ranks a comment by what was read in it and what is known of it.
@@ -124,7 +125,8 @@ impl Priority {
             limit: None,
             needs_moderation: is(Category::Toxic) || imitates,
         };
-        let suspected = if is(Category::Collab) { SUSPECTED_OF_BUSINESS } else { SUSPECTED };
+        let wants = [Category::Collab, Category::Question, Category::Complaint, Category::Suggestion];
+        let suspected = if wants.into_iter().any(is) { SUSPECTED_WHO_WANTS } else { SUSPECTED };
         let sum = priority.sum();
         let (limit, score) = if facts.is_owners || facts.is_hidden {
             (Some(Limit::Settled), 1.0)
