@@ -1,7 +1,7 @@
 //! From what was found in a text to what its author wants.
 //!
 //! The thresholds were chosen by cross-validation, for precision where a mistake hides a comment (spam), accuses somebody
-//! (toxic) or wakes the owner (collab).
+//! (toxic) or wakes the owner (collab); how phrases are weighed beside the heads, by `texts/seen.tsv` and the labelled intents.
 
 use crate::cues::Said;
 use crate::maths::chance;
