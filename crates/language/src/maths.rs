@@ -15,6 +15,21 @@ pub(crate) fn exp(x: f32) -> f32 {
     series * power
 }
 
+/// Returns the natural logarithm of a number above zero, to six digits.
+#[cfg(feature = "training")]
+pub(crate) fn ln(x: f32) -> f32 {
+    // 2^k · m with m around one, and the logarithm of m as a series of (m - 1) / (m + 1).
+    let bits = x.max(f32::MIN_POSITIVE).to_bits();
+    #[expect(clippy::cast_precision_loss, reason = "an exponent")]
+    let k = (bits >> 23) as f32 - 127.0;
+    let m = f32::from_bits((bits & 0x007f_ffff) | 0x3f80_0000);
+    let (k, m) = if m > std::f32::consts::SQRT_2 { (k + 1.0, m / 2.0) } else { (k, m) };
+    let part = (m - 1.0) / (m + 1.0);
+    let square = part * part;
+    let series = 1.0 + square * (1.0 / 3.0 + square * (0.2 + square * (1.0 / 7.0 + square / 9.0)));
+    k * std::f32::consts::LN_2 + 2.0 * part * series
+}
+
 /// Returns the chance that a score stands for.
 pub(crate) fn chance(score: f32) -> f32 {
     1.0 / (1.0 + exp(-score))
@@ -52,6 +67,17 @@ mod tests {
         }
         assert!(exp(f32::MIN).abs() < 1e-30 && exp(f32::MAX).is_finite());
         assert_eq!(chance(0.0).to_bits(), 0.5_f32.to_bits());
+    }
+
+    #[test]
+    #[cfg(feature = "training")]
+    fn the_logarithm_is_near_the_real_one() {
+        for step in 1_u16..4_000 {
+            let x = f32::from(step) / 100.0;
+            let (ours, real) = (f64::from(ln(x)), f64::from(x).ln());
+            assert!((ours - real).abs() < 2e-6 * (1.0 + real.abs()), "ln({x}) is {ours}, not {real}");
+        }
+        assert!(ln(0.0) < -80.0);
     }
 
     #[test]

@@ -48,9 +48,9 @@ const SURELY_SPAM: f32 = 0.9;
 const SAYS_MOOD: (f32, f32) = (-0.7, 2.3);
 /// How much what is wanted says of the mood beside the heads of sentiment: of calm (questions, wishes, business), and of joy
 /// and anger (praise, complaints). Outside English the heads have hardly seen comments, and hardly anybody who is calm.
-const MOOD_OF_WANTS_ENGLISH: (f32, f32) = (0.5, 0.7);
+const MOOD_OF_WANTS_ENGLISH: (f32, f32) = (1.5, 1.3);
 /// The same in other languages.
-const MOOD_OF_WANTS_OTHER: (f32, f32) = (0.4, 2.0);
+const MOOD_OF_WANTS_OTHER: (f32, f32) = (0.5, 2.0);
 
 /// Whether somebody is pleased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

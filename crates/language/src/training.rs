@@ -107,7 +107,7 @@ fn examples(rows: &[Row], plan: &Plan, tongue: impl Fn(&Row) -> Option<String>) 
 fn worth(row: &Row) -> f32 {
     match row.source.as_str() {
         "vader_amazon" => 7.0,
-        data::WRITTEN if row.lang == "en" => 0.6,
+        data::WRITTEN if row.lang == "en" => 1.2,
         _ => 1.0,
     }
 }
@@ -144,6 +144,7 @@ fn sentiment(rows: &[Row], written: &[Row]) -> Table {
         balance: 0.5,
         calm: 0.3,
         pull: 1e-3,
+        skew: 0.5,
         worth,
     };
     let rows: Vec<Row> = rows.iter().chain(written.iter().filter(|row| row.lang == "en")).cloned().collect();
@@ -163,6 +164,7 @@ fn multi(rows: &[Row], english: &[Row], written: &[Row]) -> Table {
         balance: 0.3,
         calm: 0.1,
         pull: 3e-4,
+        skew: 0.0,
         worth,
     };
     // As much of English as of a few others, or it would take all the buckets.
@@ -215,7 +217,7 @@ impl Wants<'_> {
 /// Whether a text is of a kind, as one output: how much more so than not.
 fn binary(rows: &[Row], label: &'static str, pull: f32, worth: fn(&Row) -> f32) -> Table {
     let labels = &["none", label];
-    let plan = Plan { labels, bits: SENSE.bits, epochs: 12, balance: 0.3, calm: 0.1, pull, worth };
+    let plan = Plan { labels, bits: SENSE.bits, epochs: 12, balance: 0.3, calm: 0.1, pull, skew: 0.0, worth };
     learn::difference(&learn(&examples(rows, &plan, |_| None), &plan))
 }
 
@@ -228,6 +230,7 @@ fn tongues(rows: &[Row], subtitles: &[Row], english: &[Row]) -> Table {
         balance: 0.5,
         calm: 0.1,
         pull: 0.0,
+        skew: 0.7,
         worth: |_| 1.0,
     };
     let known = |row: &&Row| TONGUES.contains(&row.lang.as_str());

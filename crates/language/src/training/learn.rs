@@ -2,7 +2,7 @@
 //! rounded to bytes.
 
 use crate::linear::{Counted, Table, worth};
-use crate::maths::softmax;
+use crate::maths::{ln, softmax};
 
 use super::data::Row;
 
@@ -28,6 +28,8 @@ pub(super) struct Plan<'a> {
     pub(super) calm: f32,
     /// Pulls the weights of what is met back to nothing, so that no rare feature decides alone.
     pub(super) pull: f32,
+    /// How far a feature counts by how unevenly the labels share it: 0 all alike, 1 by that alone.
+    pub(super) skew: f32,
     /// What a text counts beside others.
     pub(super) worth: fn(&Row) -> f32,
 }
@@ -66,6 +68,7 @@ pub(super) fn learn(examples: &[Example], plan: &Plan<'_>) -> Table {
     let mut weights = vec![0.0_f32; outputs << plan.bits];
     let mut steps = vec![0.0_f32; outputs << plan.bits];
     let (mut biases, mut bias_steps) = (vec![0.0_f32; outputs], vec![0.0_f32; outputs]);
+    let skews = skews(examples, plan);
     let mut order: Vec<usize> = (0..examples.len()).collect();
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let mut scores = vec![0.0_f32; outputs];
@@ -76,8 +79,8 @@ pub(super) fn learn(examples: &[Example], plan: &Plan<'_>) -> Table {
             scores.copy_from_slice(&biases);
             for (feature, value) in &example.features {
                 let row = (feature & mask) as usize * outputs;
-                for (score, weight) in scores.iter_mut().zip(&weights[row..row + outputs]) {
-                    *score += weight * value;
+                for (output, score) in scores.iter_mut().enumerate() {
+                    *score += weights[row + output] * skews[row + output] * value;
                 }
             }
             softmax(&mut scores);
@@ -89,7 +92,7 @@ pub(super) fn learn(examples: &[Example], plan: &Plan<'_>) -> Table {
                 }
                 for (feature, value) in &example.features {
                     let at = (feature & mask) as usize * outputs + output;
-                    let step = wrong * value + plan.pull * weights[at];
+                    let step = wrong * value * skews[at] + plan.pull * weights[at];
                     steps[at] += step * step;
                     weights[at] -= rate * step / (steps[at].sqrt() + plan.calm);
                 }
@@ -98,7 +101,40 @@ pub(super) fn learn(examples: &[Example], plan: &Plan<'_>) -> Table {
             }
         }
     }
+    weights.iter_mut().zip(&skews).for_each(|(weight, skew)| *weight *= skew);
     rounded(plan.bits, &weights, biases)
+}
+
+/// Features that are met once or twice are taken to be met so often more, by every label.
+const SMOOTH: f32 = 1.0;
+/// More uneven than this is as uneven.
+const MOST_SKEW: f32 = 3.0;
+
+/// Returns what each feature counts for each label, by the logarithm of how much more often the label has it than the others:
+/// what all have says little, and is told so before anything is learned (Wang and Manning, 2012).
+fn skews(examples: &[Example], plan: &Plan<'_>) -> Vec<f32> {
+    let outputs = plan.labels.len();
+    let mask = (1_u32 << plan.bits) - 1;
+    let mut met = vec![0.0_f32; outputs << plan.bits];
+    let mut all_met = vec![0.0_f32; outputs];
+    for example in examples {
+        for (feature, _) in &example.features {
+            met[(feature & mask) as usize * outputs + example.label] += example.weight;
+            all_met[example.label] += example.weight;
+        }
+    }
+    let all: f32 = all_met.iter().sum();
+    let mut skews = Vec::with_capacity(met.len());
+    for counts in met.chunks(outputs) {
+        let sum: f32 = counts.iter().sum();
+        for (count, all_of) in counts.iter().zip(&all_met) {
+            let here = (count + SMOOTH) / (all_of + SMOOTH);
+            let elsewhere = (sum - count + SMOOTH) / (all - all_of + SMOOTH);
+            let skew = ln(here / elsewhere).abs().min(MOST_SKEW);
+            skews.push(1.0 - plan.skew + plan.skew * skew);
+        }
+    }
+    skews
 }
 
 /// Rounds weights to bytes, each output by a scale of its own.
