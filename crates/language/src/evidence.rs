@@ -28,6 +28,9 @@ const TOXIC_HEAD: f32 = 0.8;
 /// What speaks against toxicity beforehand: there is less of it than where the head learned.
 const TOXIC_RARE: f32 = 0.9;
 
+/// How much it says against toxicity that its author is pleased.
+const TOXIC_GLAD: f32 = 2.5;
+
 /// From which chance on a text in Thai, which has no question mark, is a question. Few of those that the head learned from
 /// are, so it is never sure.
 const THAI_QUESTION_AT: f32 = 0.22;
@@ -61,9 +64,10 @@ pub(crate) fn spam_chance(score: f32, said: &Said) -> f32 {
     chance(score + SPAM_CUE * (cue - 1.0).clamp(-1.0, 4.0) - SPAM_WISH * wish)
 }
 
-/// Returns the chance of toxicity, for which it takes both.
-pub(crate) fn toxic_chance(score: f32, said: &Said) -> f32 {
-    chance(TOXIC_HEAD * score - TOXIC_RARE + TOXIC_CUE * said.of(Category::Toxic).min(4.0))
+/// Returns the chance of toxicity, by its head and its cues, and by how much more pleased than displeased its author is.
+pub(crate) fn toxic_chance(score: f32, said: &Said, glad: f32) -> f32 {
+    let cue = said.of(Category::Toxic).min(4.0);
+    chance(TOXIC_HEAD * score - TOXIC_RARE + TOXIC_CUE * cue - TOXIC_GLAD * glad.max(0.0))
 }
 
 /// All that was found in a text.

@@ -274,7 +274,7 @@ impl Reader {
             negative: sentiments[0],
             positive: sentiments[2],
             spam: spam_chance(spam, &said),
-            toxic: toxic_chance(toxic, &said),
+            toxic: toxic_chance(toxic, &said, sentiments[2] - sentiments[0]),
             asks: chance(asks),
             wants,
             said,
