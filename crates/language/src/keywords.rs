@@ -30,6 +30,7 @@ const STOP: &str = include_str!("../data/stopwords.txt");
 pub(crate) fn keywords(text: &Text, language: &str, common: &Table) -> Vec<String> {
     let mut found: Vec<(String, f32)> = Vec::new();
     let spaced = !matches!(language, "zh" | "ja" | "th" | "lo" | "km" | "my");
+    let english = language == "en";
     for (place, token) in text.tokens.iter().enumerate() {
         if !matches!(token.kind, Kind::Word | Kind::Hashtag) {
             continue;
@@ -38,9 +39,11 @@ pub(crate) fn keywords(text: &Text, language: &str, common: &Table) -> Vec<Strin
         let word: String = letters.iter().collect();
         let word = word.trim_end_matches("'s").to_owned();
         let long = word.chars().count();
-        // "it'd" is no more than "it".
-        let stem = word.split_once('\'').map_or(word.as_str(), |(stem, _)| stem);
-        if long < if spaced { 3 } else { 1 } || long > LONGEST || is_stop_word(&word) || is_stop_word(stem) {
+        if long < if spaced { 3 } else { 1 } || long > LONGEST || is_stop_word(&word) {
+            continue;
+        }
+        // "it'd" is no more than "it"; elsewhere what follows the apostrophe is the word.
+        if english && word.split_once('\'').is_some_and(|(stem, _)| is_stop_word(stem)) {
             continue;
         }
         if token.lengthened {
@@ -64,7 +67,7 @@ pub(crate) fn keywords(text: &Text, language: &str, common: &Table) -> Vec<Strin
             None => found.push((word, score)),
         }
     }
-    if found.iter().any(|(word, _)| !is_opinion(word)) {
+    if english && found.iter().any(|(word, _)| !is_opinion(word)) {
         found.retain(|(word, _)| !is_opinion(word));
     }
     // Stable, so that of equals the earlier one stays first.

@@ -84,6 +84,9 @@ fn it_is_told_what_a_text_is_about() {
     let keywords =
         reader().read("The lighting tutorial with the softbox was great, more lighting please").keywords;
     assert_eq!(keywords[..3], ["lighting", "tutorial", "softbox"]);
+    // What is no word of English is no opinion there, and an apostrophe divides otherwise.
+    let italian = reader().read("un'idea per il prossimo video: mostra la cucina della nonna").keywords;
+    assert!(italian.contains(&"un'idea".to_owned()), "{italian:?}");
     // What is common comes last, though it is long; in Finnish nobody has listed what is.
     let finnish = reader().read("kiitos mutta mikrofoni ei ole hyvä");
     assert_eq!(finnish.language, "fi");

@@ -144,12 +144,13 @@ async fn rank_again(
     platform: Platform,
     author: &str,
 ) -> Result<(), sqlx::Error> {
-    // In the order of ids, as everything else locks them.
+    // Also what is not ranked yet: whoever is at it knows the list as it was, and sees by `updated_at` that it has changed.
+    // In the order of ids, as syncs lock them.
     sqlx::query!(
         "with theirs as (
              select c.id from youtube_comments c
                join youtube_connections o on o.id = c.connection_id and o.user_id = $1
-              where $2 = 'youtube' and c.author_channel_id = $3 and c.priority_breakdown is not null
+              where $2 = 'youtube' and c.author_channel_id = $3
               order by c.comment_id for update of c
          )
          update youtube_comments t set priority_breakdown = null, updated_at = greenroom.now()
@@ -164,7 +165,7 @@ async fn rank_again(
         "with theirs as (
              select c.id from instagram_comments c
                join instagram_connections o on o.id = c.connection_id and o.user_id = $1
-              where $2 = 'instagram' and c.user_id = $3 and c.priority_breakdown is not null
+              where $2 = 'instagram' and c.user_id = $3
               order by c.comment_id for update of c
          )
          update instagram_comments t set priority_breakdown = null, updated_at = greenroom.now()

@@ -154,8 +154,8 @@ pub(super) async fn note_answers(
     Ok(())
 }
 
-/// Asks for another ranking of what answers the owner and was ranked before the owner's comment was here: such an answer
-/// comes first.
+/// Asks for another ranking of what answers the owner and was here before the owner's comment: such an answer comes first.
+/// What is just being ranked is touched as well, so that whoever is at it sees that it has changed.
 pub(super) async fn note_owners(
     conn: &mut PgConnection,
     connection: ConnectionId,
@@ -166,7 +166,7 @@ pub(super) async fn note_owners(
              select t.id from instagram_comments o
                join instagram_comments t on t.parent_comment_id = o.comment_id and t.connection_id = $1
               where o.comment_id = any($2) and o.connection_id = $1 and o.is_owner_comment
-                and t.priority_breakdown is not null and t.updated_at < o.created_at
+                and t.updated_at < o.created_at
               order by t.comment_id for update of t
          )
          update instagram_comments t set priority_breakdown = null, updated_at = greenroom.now()

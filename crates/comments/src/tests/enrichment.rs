@@ -199,6 +199,37 @@ async fn a_comment_that_changes_while_it_is_read_asks_again() {
     }
 }
 
+/// Nor must it be ranked by what was known before.
+#[tokio::test]
+async fn a_comment_whose_facts_change_while_it_is_ranked_asks_again() {
+    for platform in BOTH {
+        let world = World::new(platform).await;
+        let reply = IncomingComment {
+            parent_comment_id: Some("own".to_owned()),
+            author_id: Some("another".to_owned()),
+            ..world.saying("reply", QUESTION)
+        };
+        world.upsert(&[world.saying("a", QUESTION), reply]).await;
+        world.db.advance(std::time::Duration::from_mins(1)).await;
+        let mut conn = world.db.pool().acquire().await.unwrap();
+        let owner =
+            crate::store::unranked::owner(&mut conn, platform, world.connection).await.unwrap().unwrap();
+        let waiting = crate::store::unranked::next(&mut conn, platform, world.connection, owner, None, 10)
+            .await
+            .unwrap();
+        assert_eq!(waiting.len(), 2);
+        crate::inbox::vips::add(&mut conn, owner, platform, "viewer").await.unwrap();
+        world.upsert(&[IncomingComment { by_owner: true, ..world.comment("own") }]).await;
+        let enrichment = Enrichment::new(world.db.pool().clone(), Settings { batch: 2.try_into().unwrap() });
+        let read = crate::enrichment::read(&mut enrichment.reader().unwrap(), &waiting);
+        let ranked = crate::enrichment::rank(waiting, read);
+        assert_eq!(crate::store::ranked::store(&mut conn, platform, &ranked).await.unwrap(), 0);
+        world.enrich().await;
+        assert_eq!(world.read("a").await.priority_breakdown.unwrap()["reach"], 15.0);
+        assert_eq!(world.read("reply").await.priority_breakdown.unwrap()["thread"], 6.0);
+    }
+}
+
 #[tokio::test]
 async fn a_run_whose_job_is_gone_is_closed() {
     let world = World::new(Platform::Instagram).await;
